@@ -1,64 +1,110 @@
-//! Structural JSON Schema, as Kubernetes has it: parse, validate, default, prune, and the effect of a change.
-//! (interface first; the bodies follow)
-#![allow(clippy::todo, missing_docs)]
+//! Structural JSON Schema: what a spec may look like, what is filled in, and what changing it does.
+//!
+//! This is the subset that Kubernetes accepts in a CustomResourceDefinition ("structural schemas"), because a
+//! plugin's spec schema becomes one, plus a single extension of ours, `x-senren-effect`. The same code judges
+//! specs at the API, and custom resources in the embedded Kubernetes API.
+//!
+//! Invariants:
+//! - A keyword that this crate doesn't enforce is refused when the schema is parsed: a rule that is silently
+//!   ignored is worse than none. (`format` is an annotation, `x-kubernetes-validations` is for the apiserver.)
+//! - All functions are pure and total: no value makes them panic, and all violations are found at once.
+//! - Whatever [`Schema::parse`] accepts, [`Schema::to_crd`] turns into something an apiserver accepts.
+//!
+//! What it must never do: resolve a `$ref`, read a file, know what a resource type is.
+
+mod change;
+mod crd;
+mod node;
+mod number;
+mod parse;
+mod shape;
+mod suggest;
+mod validate;
+
+pub use change::{EFFECTS, FieldChange};
+pub use suggest::closest;
+pub use validate::Violation;
+
+use node::Node;
 use serde_json::Value;
 use std::sync::Arc;
+use validate::Unknown;
 
 /// A parsed structural schema; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Schema(Arc<()>);
+pub struct Schema {
+    root: Arc<Node>,
+    source: Arc<Value>,
+}
 
 impl Schema {
-    pub fn parse(_schema: &Value) -> Result<Schema, SchemaError> {
-        todo!()
+    /// Parses the schema of a spec, as strictly as its author would wish: besides what is not structural, it
+    /// refuses keywords that can't apply, required fields that don't exist, and defaults that aren't valid.
+    pub fn parse(schema: &Value) -> Result<Schema, SchemaError> {
+        parse::parse(schema, parse::Mode::Spec).map(|root| Schema::of(root, schema))
     }
-    /// Every violation at once; fields that the schema doesn't know are violations.
-    pub fn validate(&self, _value: &Value) -> Vec<Violation> {
-        todo!()
+
+    /// Parses the `openAPIV3Schema` of a CustomResourceDefinition, as leniently as an apiserver: the root is a
+    /// Kubernetes object, so that `apiVersion`, `kind` and `metadata` are always part of it.
+    pub fn parse_crd(schema: &Value) -> Result<Schema, SchemaError> {
+        parse::parse(schema, parse::Mode::Crd).map(|root| Schema::of(root, schema))
     }
-    /// As an apiserver judges a custom resource: unknown fields are pruned by it, hence no violation.
-    pub fn validate_pruned(&self, _value: &Value) -> Vec<Violation> {
-        todo!()
+
+    fn of(root: Node, source: &Value) -> Schema {
+        Schema { root: Arc::new(root), source: Arc::new(source.clone()) }
     }
-    /// Fills in defaults as an apiserver does.
-    pub fn apply_defaults(&self, _value: &mut Value) {
-        todo!()
+
+    /// Everything that is wrong with `value`. A field that the schema doesn't know is a violation.
+    pub fn validate(&self, value: &Value) -> Vec<Violation> {
+        validate::validate(&self.root, value, Unknown::Refused)
     }
-    /// Drops unknown fields.
-    pub fn prune(&self, _value: &mut Value) {
-        todo!()
+
+    /// As an apiserver validates a custom resource: it has pruned unknown fields, so they are no violation.
+    pub fn validate_pruned(&self, value: &Value) -> Vec<Violation> {
+        validate::validate(&self.root, value, Unknown::Ignored)
     }
-    /// The leaf differences, each with the effect that applies.
-    pub fn changes(&self, _before: &Value, _after: &Value) -> Vec<FieldChange> {
-        todo!()
+
+    /// Fills in defaults as an apiserver does: only where the parent exists, in place of a null that isn't
+    /// allowed too, and drops what remains of such nulls.
+    pub fn apply_defaults(&self, value: &mut Value) {
+        shape::apply_defaults(&self.root, value);
     }
-    /// The schema for a CRD: `x-senren-*` stripped.
+
+    /// Drops the fields that the schema doesn't know, except under `x-kubernetes-preserve-unknown-fields`.
+    pub fn prune(&self, value: &mut Value) {
+        shape::prune(&self.root, value);
+    }
+
+    /// The leaves that differ, each with the effect that changing it has on a running database: the nearest
+    /// `x-senren-effect` up the path, `in-place` if there is none.
+    pub fn changes(&self, before: &Value, after: &Value) -> Vec<FieldChange> {
+        change::changes(&self.root, before, after)
+    }
+
+    /// The schema as an apiserver takes it: `x-senren-*` stripped, `const` as a one-value `enum`.
     pub fn to_crd(&self) -> Value {
-        todo!()
+        crd::to_crd(&self.source)
     }
 }
 
 /// Why a schema is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("schema at {pointer:?}: {message}")]
+#[error("schema, at \"{pointer}\": {message}")]
 pub struct SchemaError {
+    /// JSON Pointer into the schema; empty for its root.
     pub pointer: String,
+    /// What is wrong there and what to write instead.
     pub message: String,
 }
 
-/// One thing that is wrong with a value.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Violation {
-    pub path: String,
-    pub code: String,
-    pub message: String,
-}
-
-/// One leaf that differs.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
-pub struct FieldChange {
-    pub path: String,
-    pub before: Option<Value>,
-    pub after: Option<Value>,
-    pub effect: String,
+/// Appends one reference token to a JSON Pointer (RFC 6901).
+pub(crate) fn push_token(pointer: &mut String, token: &str) {
+    pointer.push('/');
+    for c in token.chars() {
+        match c {
+            '~' => pointer.push_str("~0"),
+            '/' => pointer.push_str("~1"),
+            c => pointer.push(c),
+        }
+    }
 }

@@ -1,0 +1,4 @@
+//! (follows)
+/// What was observed of one resource.
+#[derive(Default)]
+pub struct Observed {}

@@ -1,0 +1,232 @@
+//! The status of a custom resource: what it says, and how an outcome or a failure becomes one.
+//!
+//! Pure. A status is the truth as last observed: a failure to reconcile changes `phase`, `reason`, `message` and the
+//! condition `Reconciled`, never what was observed of the database (`ready`, endpoints, details), which may well be
+//! serving on. Times change only with what they are the time of, so that an unchanged status equals the stored one
+//! and is not written again.
+
+use jiff::Timestamp;
+use senren_engine::wit;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{failure::Failure, kind::ObjectId, resource::CustomResource};
+
+/// Condition type: what is wanted has been applied.
+pub const RECONCILED: &str = "Reconciled";
+/// Condition type: a client could use the database.
+pub const READY: &str = "Ready";
+
+/// Longest reason and message that are kept, in characters.
+const MAX_REASON: usize = 128;
+const MAX_MESSAGE: usize = 2048;
+
+/// `.status` of a custom resource.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Status {
+    /// `metadata.generation` that this status is about.
+    pub observed_generation: i64,
+    /// The control plane's generation that this status is about.
+    pub senren_generation: u64,
+    /// `Pending`, `Creating`, `Updating`, `Ready`, `Degraded`, `Failed`, `Deleting`.
+    pub phase: String,
+    /// A client could use the database now.
+    pub ready: bool,
+    /// Of the first endpoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Of the first endpoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// CamelCase, for programs.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// For people.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// Where clients connect; the main one first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub endpoints: Vec<Endpoint>,
+    /// The plugin's, and `Ready` and `Reconciled`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+    /// Type-specific.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub details: Map<String, Value>,
+    /// Every object that was ever applied for this resource and is not known to be gone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub inventory: Vec<InventoryEntry>,
+    /// Secrets that the host keeps for it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<SecretRecord>,
+}
+
+/// Where a client connects.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// `primary`, `replica`, …
+    pub name: String,
+    /// DNS name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+/// As a Kubernetes condition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// What it is about.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `True`, `False`, `Unknown`.
+    pub status: String,
+    /// CamelCase, for programs.
+    #[serde(default)]
+    pub reason: String,
+    /// For people.
+    #[serde(default)]
+    pub message: String,
+    /// When `status` last changed.
+    pub last_transition_time: Timestamp,
+}
+
+/// One object of the inventory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InventoryEntry {
+    /// Which one.
+    #[serde(flatten)]
+    pub id: ObjectId,
+    /// Its uid, once it was seen.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub uid: String,
+}
+
+/// One secret that the host keeps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretRecord {
+    /// Its name.
+    pub name: String,
+    /// Changes with its content.
+    #[serde(default)]
+    pub version: String,
+    /// As it was asked for: `random`.
+    pub kind: String,
+}
+
+impl Status {
+    /// True where `self` says the same as `stored`. The inventory's uids are only filled in when there is something
+    /// else to write.
+    pub fn same_as(&self, stored: &Status) -> bool {
+        let ids = |status: &Status| status.inventory.iter().map(|entry| entry.id.clone()).collect::<Vec<_>>();
+        ids(self) == ids(stored) && Status { inventory: stored.inventory.clone(), ..self.clone() } == *stored
+    }
+
+    /// True where the inventory lists `id`.
+    pub fn lists(&self, id: &ObjectId) -> bool {
+        self.inventory.iter().any(|entry| entry.id == *id)
+    }
+
+    /// Takes over what a plugin said. `changed`: this step changed an object, so what was observed is already past.
+    pub fn observe(&mut self, said: &wit::Status, details: Map<String, Value>, changed: bool, now: Timestamp) {
+        let was_ready = self.ready;
+        self.phase = match said.phase.as_str() {
+            "Ready" if changed && was_ready => "Updating".to_owned(),
+            "Ready" if changed => "Creating".to_owned(),
+            phase => cut(phase, MAX_REASON),
+        };
+        self.ready = said.ready;
+        self.reason = cut(&said.reason, MAX_REASON);
+        self.message = cut(&said.message, MAX_MESSAGE);
+        self.endpoints = said
+            .endpoints
+            .iter()
+            .map(|e| Endpoint { name: e.name.clone(), host: e.host.clone(), port: e.port })
+            .collect();
+        self.host = self.endpoints.first().map(|endpoint| endpoint.host.clone());
+        self.port = self.endpoints.first().map(|endpoint| endpoint.port);
+        self.details = details;
+        self.set_conditions(said, now);
+    }
+
+    /// The plugin's conditions replace its earlier ones; `Ready` is derived where it gives none.
+    fn set_conditions(&mut self, said: &wit::Status, now: Timestamp) {
+        let before = std::mem::take(&mut self.conditions);
+        for condition in &said.conditions {
+            if condition.kind != RECONCILED {
+                self.set_condition(
+                    &before,
+                    (&condition.kind, &condition.status),
+                    (&condition.reason, &condition.message),
+                    now,
+                );
+            }
+        }
+        if !self.conditions.iter().any(|condition| condition.kind == READY) {
+            let reason = if said.reason.is_empty() { &self.phase } else { &said.reason }.clone();
+            self.set_condition(&before, (READY, truth(said.ready)), (&reason, &said.message), now);
+        }
+        self.conditions.extend(before.into_iter().find(|condition| condition.kind == RECONCILED));
+    }
+
+    fn set_condition(
+        &mut self,
+        before: &[Condition],
+        (kind, status): (&str, &str),
+        (reason, message): (&str, &str),
+        now: Timestamp,
+    ) {
+        let unchanged = |condition: &&Condition| condition.kind == kind && condition.status == status;
+        let last_transition_time = before.iter().find(unchanged).map_or(now, |c| c.last_transition_time);
+        let condition = Condition {
+            kind: cut(kind, MAX_REASON),
+            status: status.to_owned(),
+            reason: cut(reason, MAX_REASON),
+            message: cut(message, MAX_MESSAGE),
+            last_transition_time,
+        };
+        self.conditions.retain(|other| other.kind != kind);
+        self.conditions.push(condition);
+    }
+
+    /// Says whether what is wanted has been applied. A failure also takes over phase, reason and message.
+    pub fn conclude(&mut self, resource: &CustomResource, failure: Option<&Failure>, now: Timestamp) {
+        self.observed_generation = resource.generation;
+        self.senren_generation = resource.senren_generation;
+        let before = self.conditions.clone();
+        match failure {
+            None => self.set_condition(&before, (RECONCILED, "True"), ("Applied", ""), now),
+            Some(failure) => {
+                let (reason, message) = (failure.reason(), failure.to_string());
+                self.phase = match (resource.deleting(), self.ready) {
+                    (true, _) => "Deleting",
+                    (false, true) => "Degraded",
+                    (false, false) => "Failed",
+                }
+                .to_owned();
+                self.set_condition(&before, (RECONCILED, "False"), (reason, &message), now);
+                self.reason = cut(reason, MAX_REASON);
+                self.message = cut(&message, MAX_MESSAGE);
+            }
+        }
+        if resource.deletion_requested && resource.deletion_protection {
+            self.reason = "DeletionRefused".into();
+            self.message = "deletion was requested and is refused: deletion_protection is on; turn it off to let \
+                            the deletion go on"
+                .into();
+        }
+    }
+}
+
+fn truth(value: bool) -> &'static str {
+    if value { "True" } else { "False" }
+}
+
+/// The first `max` characters of `text`.
+pub(crate) fn cut(text: &str, max: usize) -> String {
+    match text.char_indices().nth(max) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}

@@ -46,7 +46,7 @@ impl Server {
         let log = data_dir.join("server.log");
         let output = fs::File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
         // Fast shutdown if we die: what was committed is on disk in any case, and the next start is quick.
-        let mut command = account.command(&binaries.tool("postgres"), Some("INT"));
+        let mut command = account.command(binaries.tool("postgres"), Some("INT"));
         command.arg("-D").arg(account.seen_by_server(&data_dir.join("cluster")));
         command.arg("-k").arg(account.seen_by_server(socket_dir));
         for setting in settings(durability) {

@@ -1,0 +1,317 @@
+//! The bus in Kafka: publishing, and topics that are made the way state needs them.
+//!
+//! One idempotent producer per process. Should librdkafka declare it dead (a fatal error), the next publish makes a
+//! new one; what the old one had in flight has then failed, and its callers try again.
+
+mod reader;
+pub(crate) mod settings;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use parking_lot::{Mutex, RwLock};
+use rdkafka::{
+    ClientConfig, ClientContext,
+    admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
+    config::RDKafkaLogLevel,
+    consumer::{BaseConsumer, Consumer as _, ConsumerContext},
+    error::{KafkaError, RDKafkaErrorCode as Code},
+    message::{Header, OwnedHeaders},
+    producer::{FutureProducer, FutureRecord, Producer as _},
+    util::Timeout,
+};
+
+use crate::{Bus, BusConfig, BusError, From, MAX_RECORD_BYTES, Record, Subscription, Topics, routing_key};
+
+/// How long one question to the cluster may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A [`Bus`] in Kafka.
+pub struct KafkaBus {
+    topics: Topics,
+    client: ClientConfig,
+    producer: RwLock<FutureProducer<Context>>,
+    admin: AdminClient<Context>,
+    /// Asks for metadata: unlike a producer's, a consumer's question creates no topic.
+    scout: Arc<BaseConsumer<Context>>,
+    new_topic: TopicShape,
+    /// Topics that are known to exist, with their partitions.
+    known: Mutex<HashMap<String, i32>>,
+}
+
+#[derive(Clone, Copy)]
+struct TopicShape {
+    partitions: i32,
+    replicas: i32,
+}
+
+impl KafkaBus {
+    /// Checks the settings; Kafka itself may come up later. `passed_on` are settings of librdkafka.
+    pub fn new(
+        config: &BusConfig,
+        topics: Topics,
+        passed_on: Vec<(String, String)>,
+    ) -> Result<Self, BusError> {
+        let client = settings::client(config, &passed_on);
+        let producer = new_producer(&client)?;
+        let scout = settings::consumer(&client, &format!("{}-scout", topics.prefix()));
+        Ok(Self {
+            admin: client.create_with_context(Context).map_err(misconfigured)?,
+            scout: Arc::new(scout.create_with_context(Context).map_err(misconfigured)?),
+            producer: RwLock::new(producer),
+            new_topic: TopicShape {
+                partitions: config.topic_partitions,
+                // -1: the cluster's default.
+                replicas: config.topic_replicas.unwrap_or(-1),
+            },
+            known: Mutex::default(),
+            topics,
+            client,
+        })
+    }
+
+    /// The topic's number of partitions; creates it where it is missing.
+    async fn ensure(&self, topic: &str) -> Result<i32, BusError> {
+        if let Some(partitions) = self.known.lock().get(topic) {
+            return Ok(*partitions);
+        }
+        let created = self.create(topic).await?;
+        if !created {
+            self.check_compaction(topic).await;
+        }
+        // A new topic takes a moment to get round the cluster.
+        for _ in 0..50 {
+            let partitions = count_partitions(&self.scout, topic).await?;
+            if partitions > 0 {
+                self.known.lock().insert(topic.to_owned(), partitions);
+                return Ok(partitions);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Err(BusError::Unavailable {
+            what: format!("use topic {topic:?}"),
+            cause: "it does not exist, and was not created".into(),
+        })
+    }
+
+    /// False where it was there, or where we may not create topics and hope that it is there.
+    async fn create(&self, topic: &str) -> Result<bool, BusError> {
+        let size = MAX_RECORD_BYTES.to_string();
+        let new =
+            NewTopic::new(topic, self.new_topic.partitions, TopicReplication::Fixed(self.new_topic.replicas))
+                .set("cleanup.policy", "compact")
+                .set("max.message.bytes", &size)
+                // Republished states would pile up in the active segment, which is never compacted.
+                .set("segment.ms", "600000")
+                .set("segment.bytes", "67108864")
+                .set("min.cleanable.dirty.ratio", "0.2");
+        let what = format!("create topic {topic:?}");
+        let options = AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE));
+        let results =
+            self.admin.create_topics([&new], &options).await.map_err(|error| failed(&what, &error))?;
+        match results.into_iter().next() {
+            Some(Err((_, Code::TopicAlreadyExists))) | None => Ok(false),
+            Some(Ok(_)) => {
+                tracing::info!(topic, partitions = self.new_topic.partitions, "created topic");
+                Ok(true)
+            }
+            Some(Err((_, Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed))) => {
+                tracing::debug!(topic, "may not create topics; using it as it is");
+                Ok(false)
+            }
+            Some(Err((_, code))) => Err(failed(&what, &KafkaError::AdminOp(code))),
+        }
+    }
+
+    /// Warns where a topic that others made would lose states.
+    async fn check_compaction(&self, topic: &str) {
+        let options = AdminOptions::new().request_timeout(Some(PATIENCE));
+        let described = self.admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await;
+        let Some(Ok(config)) = described.ok().and_then(|mut all| all.pop()) else { return };
+        let policy = config.get("cleanup.policy").and_then(|entry| entry.value.clone()).unwrap_or_default();
+        if policy != "compact" {
+            tracing::warn!(topic, policy, "the topic's cleanup.policy should be compact: states may be lost");
+        }
+    }
+
+    /// After a failure: forgets what may have changed, replaces a producer that is beyond help.
+    fn recover(&self, topic: &str, error: &KafkaError) {
+        if matches!(
+            error.rdkafka_error_code(),
+            Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition)
+        ) {
+            self.known.lock().remove(topic);
+        }
+        let mut producer = self.producer.write();
+        if let Some((code, reason)) = producer.client().fatal_error() {
+            tracing::error!(%code, reason, "the Kafka producer failed for good; making a new one");
+            match new_producer(&self.client) {
+                Ok(new) => *producer = new,
+                Err(error) => tracing::error!(%error, "no new Kafka producer"),
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Bus for KafkaBus {
+    fn topics(&self) -> &Topics {
+        &self.topics
+    }
+
+    async fn ensure_topics(&self, topics: &Topics) -> Result<(), BusError> {
+        for topic in topics.shared() {
+            self.ensure(&topic).await?;
+        }
+        Ok(())
+    }
+
+    async fn publish(&self, record: Record) -> Result<(), BusError> {
+        let started = std::time::Instant::now();
+        let partitions = self.ensure(&record.topic).await?;
+        let mut headers = OwnedHeaders::new_with_capacity(record.headers.len());
+        for (key, value) in &record.headers {
+            headers = headers.insert(Header { key, value: Some(value) });
+        }
+        let mut message: FutureRecord<'_, str, [u8]> = FutureRecord::to(&record.topic)
+            .key(record.key.as_str())
+            .partition(partition_of(&record.key, partitions))
+            .headers(headers);
+        if let Some(payload) = &record.payload {
+            message = message.payload(payload.as_ref());
+        }
+        let producer = self.producer.read().clone();
+        let result = producer.send(message, Timeout::After(PATIENCE)).await;
+        if let Err((error, _)) = result {
+            self.recover(&record.topic, &error);
+            return Err(not_published(&record, &error));
+        }
+        metrics::histogram!("senren_bus_publish_seconds", "topic" => record.topic)
+            .record(started.elapsed().as_secs_f64());
+        Ok(())
+    }
+
+    async fn subscribe(&self, topic: &str, from: From) -> Result<Box<dyn Subscription>, BusError> {
+        // Looks again: a reader must know of every partition.
+        self.known.lock().remove(topic);
+        let partitions = self.ensure(topic).await?;
+        let group = match &from {
+            From::Group(group) => group.clone(),
+            From::Earliest => format!("{}-reader", self.topics.prefix()),
+        };
+        let settings = settings::consumer(&self.client, &group);
+        Ok(Box::new(reader::Reader::new(&settings, topic, from, partitions, Arc::clone(&self.scout)).await?))
+    }
+}
+
+/// How many partitions a topic has; 0: there is no such topic, or not yet.
+async fn count_partitions(scout: &Arc<BaseConsumer<Context>>, topic: &str) -> Result<i32, BusError> {
+    let (scout, topic) = (Arc::clone(scout), topic.to_owned());
+    blocking(move || {
+        // What librdkafka has to say in the meantime must not pile up.
+        while scout.poll(Duration::ZERO).is_some() {}
+        let what = format!("look up topic {topic:?}");
+        let metadata = scout.fetch_metadata(Some(&topic), PATIENCE).map_err(|error| failed(&what, &error))?;
+        let Some(found) = metadata.topics().first() else { return Ok(0) };
+        match found.error().map(Code::from) {
+            None => Ok(i32::try_from(found.partitions().len()).unwrap_or(i32::MAX)),
+            Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::LeaderNotAvailable) => Ok(0),
+            Some(code) => Err(failed(&what, &KafkaError::MetadataFetch(code))),
+        }
+    })
+    .await
+}
+
+/// Which of `count` partitions a key belongs to: FNV-1a of its routing part. Every publisher must agree, so it
+/// never changes.
+fn partition_of(key: &str, count: i32) -> i32 {
+    let hash = routing_key(key)
+        .bytes()
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let count = u32::try_from(count).unwrap_or(1).max(1);
+    i32::try_from(hash % count).unwrap_or(0)
+}
+
+fn new_producer(client: &ClientConfig) -> Result<FutureProducer<Context>, BusError> {
+    settings::producer(client).create_with_context(Context).map_err(misconfigured)
+}
+
+fn misconfigured(error: KafkaError) -> BusError {
+    BusError::Config(match error {
+        KafkaError::ClientConfig(_, problem, setting, _) => format!("{setting}: {problem}"),
+        other => other.to_string(),
+    })
+}
+
+fn not_published(record: &Record, error: &KafkaError) -> BusError {
+    if matches!(error.rdkafka_error_code(), Some(Code::MessageSizeTooLarge | Code::InvalidMessageSize)) {
+        return BusError::TooLarge {
+            topic: record.topic.clone(),
+            key: record.key.clone(),
+            bytes: record.payload.as_ref().map_or(0, bytes::Bytes::len),
+            cause: error.to_string(),
+        };
+    }
+    failed(&format!("publish {:?} to topic {:?}", record.key, record.topic), error)
+}
+
+fn failed(what: &str, error: &KafkaError) -> BusError {
+    let (what, cause) = (what.to_owned(), error.to_string());
+    match error.rdkafka_error_code() {
+        Some(
+            Code::TopicAuthorizationFailed
+            | Code::GroupAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::SaslAuthenticationFailed
+            | Code::Authentication,
+        ) => BusError::Denied { what, cause },
+        _ => BusError::Unavailable { what, cause },
+    }
+}
+
+/// Runs what would block a thread of the runtime.
+async fn blocking<R: Send + 'static>(
+    work: impl FnOnce() -> Result<R, BusError> + Send + 'static,
+) -> Result<R, BusError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        Err(BusError::Unavailable { what: "ask Kafka".into(), cause: error.to_string() })
+    })
+}
+
+/// Carries librdkafka's log into ours.
+#[derive(Clone, Copy)]
+struct Context;
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        use RDKafkaLogLevel as L;
+        match level {
+            L::Emerg | L::Alert | L::Critical | L::Error => tracing::error!(facility, "{message}"),
+            L::Warning => tracing::warn!(facility, "{message}"),
+            L::Notice | L::Info => tracing::info!(facility, "{message}"),
+            L::Debug => tracing::debug!(facility, "{message}"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        // librdkafka goes on by itself; callers hear of it by the operations that fail.
+        tracing::warn!(%error, "{reason}");
+    }
+}
+
+impl ConsumerContext for Context {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_keys_of_a_region_share_a_partition() {
+        for region in ["aws:us-east-1", "gcp:us-central1", "onprem:berlin-2"] {
+            let partition = partition_of(region, 16);
+            assert_eq!(partition_of(&format!("{region}#3/4"), 16), partition);
+            assert_eq!(partition_of(&format!("{region}/default/a"), 16), partition);
+        }
+        assert_eq!(partition_of("aws:us-east-1", 16), 4, "frozen: publishers of all releases must agree");
+    }
+}

@@ -1,0 +1,204 @@
+//! A subscription in Kafka: all partitions from the beginning, or a share of them as member of a group.
+
+use std::{collections::HashMap, mem, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use rdkafka::{
+    ClientConfig, Message as _, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, CommitMode, Consumer as _, StreamConsumer},
+    error::{KafkaError, RDKafkaErrorCode as Code},
+    message::Headers as _,
+};
+use tokio::time::{Interval, MissedTickBehavior};
+
+use super::{Context, PATIENCE, blocking, count_partitions, failed, misconfigured};
+use crate::{BusError, Delivery, Event, From, Record, Subscription};
+
+/// How often a reader of all partitions looks whether there are more.
+const LOOK_FOR_PARTITIONS: Duration = Duration::from_secs(60);
+
+pub(super) struct Reader {
+    /// `None` only while it is dropped.
+    consumer: Option<Arc<StreamConsumer<Context>>>,
+    scout: Arc<BaseConsumer<Context>>,
+    topic: String,
+    group: bool,
+    partitions: i32,
+    /// Partitions that are not read up to here yet; `None` once [`Event::CaughtUp`] was returned, or in a group.
+    behind: Option<HashMap<i32, i64>>,
+    look: Interval,
+}
+
+impl Reader {
+    pub(super) async fn new(
+        settings: &ClientConfig,
+        topic: &str,
+        from: From,
+        partitions: i32,
+        scout: Arc<BaseConsumer<Context>>,
+    ) -> Result<Self, BusError> {
+        let consumer: StreamConsumer<Context> =
+            settings.create_with_context(Context).map_err(misconfigured)?;
+        let what = format!("subscribe to topic {topic:?}");
+        let behind = match &from {
+            From::Group(_) => {
+                consumer.subscribe(&[topic]).map_err(|error| failed(&what, &error))?;
+                None
+            }
+            From::Earliest => {
+                let ends = ends(&scout, topic, partitions).await?;
+                let mut all = TopicPartitionList::new();
+                for partition in 0..partitions {
+                    all.add_partition_offset(topic, partition, Offset::Beginning)
+                        .map_err(|error| failed(&what, &error))?;
+                }
+                consumer.assign(&all).map_err(|error| failed(&what, &error))?;
+                Some(ends)
+            }
+        };
+        let mut look = tokio::time::interval(LOOK_FOR_PARTITIONS);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        look.reset();
+        Ok(Self {
+            consumer: Some(Arc::new(consumer)),
+            scout,
+            topic: topic.to_owned(),
+            group: matches!(from, From::Group(_)),
+            partitions,
+            behind,
+            look,
+        })
+    }
+
+    /// Notes that a partition is read up to, not including, `offset`.
+    fn progress(&mut self, partition: i32, offset: i64) {
+        if let Some(behind) = &mut self.behind {
+            behind.retain(|of, end| *of != partition || offset < *end);
+        }
+    }
+
+    /// A topic that grew has partitions that nobody assigned to us.
+    async fn check_partitions(&self) -> Result<(), BusError> {
+        // Not being able to look is no reason to stop reading.
+        let Ok(found) = count_partitions(&self.scout, &self.topic).await else { return Ok(()) };
+        if found > self.partitions {
+            return Err(BusError::Unavailable {
+                what: format!("read topic {:?}", self.topic),
+                cause: format!("it has {found} partitions now, not {}; subscribe anew", self.partitions),
+            });
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Subscription for Reader {
+    async fn next(&mut self) -> Result<Event, BusError> {
+        let Some(consumer) = self.consumer.clone() else {
+            return Err(BusError::Config("the subscription is closed".into()));
+        };
+        loop {
+            if self.behind.as_ref().is_some_and(HashMap::is_empty) {
+                self.behind = None;
+                return Ok(Event::CaughtUp);
+            }
+            let received = tokio::select! {
+                received = consumer.recv() => received,
+                _ = self.look.tick(), if !self.group => {
+                    self.check_partitions().await?;
+                    continue;
+                }
+            };
+            match received {
+                Ok(message) => {
+                    self.progress(message.partition(), message.offset() + 1);
+                    return Ok(Event::Record(delivery(&message)));
+                }
+                Err(KafkaError::PartitionEOF(partition)) => self.progress(partition, i64::MAX),
+                Err(error) if passes_by_itself(&error) => {
+                    tracing::debug!(%error, topic = self.topic, "reading")
+                }
+                Err(error) => return Err(failed(&format!("read topic {:?}", self.topic), &error)),
+            }
+        }
+    }
+
+    async fn commit(&mut self, delivery: &Delivery) -> Result<(), BusError> {
+        let Some(consumer) = self.consumer.as_ref().filter(|_| self.group) else { return Ok(()) };
+        let what = format!("commit to topic {:?}", self.topic);
+        let mut offsets = TopicPartitionList::new();
+        offsets
+            .add_partition_offset(&self.topic, delivery.partition, Offset::Offset(delivery.offset + 1))
+            .map_err(|error| failed(&what, &error))?;
+        consumer.commit(&offsets, CommitMode::Async).map_err(|error| failed(&what, &error))
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        // Leaving a group takes a round trip, for which no thread of the runtime may wait.
+        let consumer = mem::take(&mut self.consumer);
+        std::thread::spawn(move || drop(consumer));
+    }
+}
+
+/// Where each partition that has records ends now.
+async fn ends(
+    scout: &Arc<BaseConsumer<Context>>,
+    topic: &str,
+    partitions: i32,
+) -> Result<HashMap<i32, i64>, BusError> {
+    let (scout, topic) = (Arc::clone(scout), topic.to_owned());
+    blocking(move || {
+        let what = format!("find the end of topic {topic:?}");
+        let mut ends = HashMap::new();
+        for partition in 0..partitions {
+            let (low, high) =
+                scout.fetch_watermarks(&topic, partition, PATIENCE).map_err(|error| failed(&what, &error))?;
+            if low < high {
+                ends.insert(partition, high);
+            }
+        }
+        Ok(ends)
+    })
+    .await
+}
+
+/// Errors after which librdkafka goes on: it reconnects, looks for the leader, and so on.
+fn passes_by_itself(error: &KafkaError) -> bool {
+    let KafkaError::MessageConsumption(code) = error else { return false };
+    matches!(
+        code,
+        Code::AllBrokersDown
+            | Code::BrokerTransportFailure
+            | Code::OperationTimedOut
+            | Code::RequestTimedOut
+            | Code::Resolve
+            | Code::LeaderNotAvailable
+            | Code::NotLeaderForPartition
+            | Code::NetworkException
+            | Code::OffsetOutOfRange
+            | Code::CoordinatorNotAvailable
+            | Code::NotCoordinator
+            | Code::CoordinatorLoadInProgress
+            | Code::RebalanceInProgress
+    )
+}
+
+fn delivery(message: &rdkafka::message::BorrowedMessage<'_>) -> Delivery {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let headers = message.headers().map_or_else(Vec::new, |headers| {
+        headers.iter().map(|header| (header.key.to_owned(), text(header.value.unwrap_or_default()))).collect()
+    });
+    Delivery {
+        record: Record {
+            topic: message.topic().to_owned(),
+            key: text(message.key().unwrap_or_default()),
+            headers,
+            payload: message.payload().map(Bytes::copy_from_slice),
+        },
+        partition: message.partition(),
+        offset: message.offset(),
+    }
+}

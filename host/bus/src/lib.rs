@@ -1,0 +1,116 @@
+//! The seam between the planes: topics, in Kafka or in memory, and the only codec of what travels on them.
+//!
+//! Everything on a topic is *state*: the latest record of a key stands for all earlier ones, so a lost, repeated,
+//! late or reordered record does no harm, and a compacted topic is all the memory that a reader needs. Nothing
+//! here knows what a record means beyond that; [`codec`] turns records into the messages of `senren.v1` and back.
+//!
+//! Invariants:
+//! - a record is durable when [`Bus::publish`] has returned `Ok`; after an error it may or may not be;
+//! - records of one region, whatever their keys, keep the order in which they were acknowledged: the partition is
+//!   chosen by the part of the key before the first `#` or `/` (see [`routing_key`]);
+//! - a subscriber that is too slow gets the latest record of each key, not each record.
+
+mod config;
+mod error;
+mod kafka;
+mod memory;
+mod topics;
+
+pub mod codec;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+pub use config::BusConfig;
+pub use error::BusError;
+pub use kafka::KafkaBus;
+pub use memory::MemoryBus;
+pub use topics::{Routing, Topics};
+
+/// The largest record that every part of the way accepts: states of 10 MB and what surrounds them.
+pub const MAX_RECORD_BYTES: usize = 12 * 1024 * 1024;
+
+/// One record, as it is on a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// The topic's name.
+    pub topic: String,
+    /// What compaction goes by.
+    pub key: String,
+    /// In the order in which they were set.
+    pub headers: Vec<(String, String)>,
+    /// `None`: a tombstone.
+    pub payload: Option<Bytes>,
+}
+
+impl Record {
+    /// The value of the first header of that name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// A record and where it was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// What was published.
+    pub record: Record,
+    /// Its partition.
+    pub partition: i32,
+    /// Its place in the partition; grows, with gaps.
+    pub offset: i64,
+}
+
+/// What a subscription yields.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The next record.
+    Record(Delivery),
+    /// Everything that was there at subscription has been delivered. Once per subscription from
+    /// [`From::Earliest`]; never for a group, whose members share the partitions.
+    CaughtUp,
+}
+
+/// Where a subscription begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum From {
+    /// With the first record that the topic still holds, of every partition. Remembers nothing.
+    Earliest,
+    /// After the last record that this group committed, or with the first one. The members of a group share the
+    /// partitions; a record may be delivered again, to another member too, until it is committed.
+    Group(String),
+}
+
+/// Kafka, or what stands for it.
+#[async_trait]
+pub trait Bus: Send + Sync {
+    /// How the topics of this bus are named.
+    fn topics(&self) -> &Topics;
+
+    /// Creates the topics that exist whatever the regions are, where they are missing. A topic that is named by
+    /// [`Bus::publish`] or [`Bus::subscribe`] is created too; to call this at start shows errors early.
+    async fn ensure_topics(&self, topics: &Topics) -> Result<(), BusError>;
+
+    /// Durable when it returns `Ok`. Gives up with an error after ten seconds at the latest.
+    async fn publish(&self, record: Record) -> Result<(), BusError>;
+
+    /// Starts reading a topic.
+    async fn subscribe(&self, topic: &str, from: From) -> Result<Box<dyn Subscription>, BusError>;
+}
+
+/// A reader's place in a topic.
+#[async_trait]
+pub trait Subscription: Send {
+    /// The next event; waits for it, for ever if need be. Cancel-safe: an event that wasn't returned comes again.
+    /// After an error the subscription is worn out: subscribe anew.
+    async fn next(&mut self) -> Result<Event, BusError>;
+
+    /// Remembers for the group that everything up to `delivery`, in its partition, has been dealt with. Does
+    /// nothing for [`From::Earliest`]. Returns before it is durable: after a crash a record may come again.
+    async fn commit(&mut self, delivery: &Delivery) -> Result<(), BusError>;
+}
+
+/// The part of a key that chooses the partition: the region id in `region`, `region#i/n` and `region/site/name`.
+pub fn routing_key(key: &str) -> &str {
+    key.split(['#', '/']).next().unwrap_or(key)
+}

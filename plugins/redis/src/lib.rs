@@ -1,0 +1,1 @@
+//! Resource type redis: a primary and N replicas

@@ -1,0 +1,65 @@
+//! The macros that make a crate a plugin. Exports exist only in wasm, so that natively the same crate is an
+//! ordinary library with tests.
+
+/// Makes a plugin of [`Controller`](crate::Controller)s, one for each type, and exports it.
+///
+/// Defines `pub struct Plugin`, which implements [`Plugin`](trait@crate::Plugin): the contract itself, for tests.
+/// The version of the plugin is that of the crate.
+///
+/// ```ignore
+/// senren_plugin::export! { name: "redis", config: Config, controllers: [Redis, RedisCluster] }
+/// ```
+#[macro_export]
+macro_rules! export {
+    (name: $name:expr, config: $config:ty, controllers: [$($controller:ty),+ $(,)?] $(,)?) => {
+        /// This plugin: the contract over its controllers.
+        pub struct Plugin;
+
+        impl $crate::Plugin for Plugin {
+            fn describe() -> $crate::wit::Descriptor {
+                $crate::private::descriptor(
+                    $name,
+                    env!("CARGO_PKG_VERSION"),
+                    <$config as $crate::Settings>::schema(),
+                    vec![$($crate::Description::of::<$controller>()),+],
+                )
+            }
+
+            fn admit(resource_type: String, spec: String) -> Result<String, Vec<$crate::wit::Violation>> {
+                $(if resource_type == <$controller as $crate::Controller>::TYPE {
+                    return $crate::private::admit::<$controller>(&spec);
+                })+
+                Err(vec![$crate::private::unknown_type(&resource_type).into()])
+            }
+
+            fn diff(
+                resource_type: String,
+                current: Option<String>,
+                desired: Option<String>,
+            ) -> Result<$crate::wit::Change, $crate::wit::Fault> {
+                $(if resource_type == <$controller as $crate::Controller>::TYPE {
+                    return $crate::private::diff::<$controller>(current.as_deref(), desired.as_deref());
+                })+
+                Err($crate::private::unknown_type(&resource_type))
+            }
+
+            fn reconcile(input: $crate::wit::Input) -> Result<$crate::wit::Outcome, $crate::wit::Fault> {
+                $(if input.resource_type == <$controller as $crate::Controller>::TYPE {
+                    return $crate::private::reconcile::<$controller>(&input);
+                })+
+                Err($crate::private::unknown_type(&input.resource_type))
+            }
+        }
+
+        $crate::export_plugin!(Plugin);
+    };
+}
+
+/// Exports a type that implements the contract, [`Plugin`](trait@crate::Plugin), by itself.
+#[macro_export]
+macro_rules! export_plugin {
+    ($plugin:ident) => {
+        #[cfg(target_arch = "wasm32")]
+        $crate::bindings::export_bindings!($plugin with_types_in $crate::bindings);
+    };
+}

@@ -1,11 +1,39 @@
-//! Plugins: load, verify, cache, limit, call. (interface first; the bodies follow)
-#![allow(clippy::todo, missing_docs)]
+//! Plugins: load, verify, cache, limit, call.
+//!
+//! A plugin is somebody else's code. This crate runs it such that it can't do harm, and can't be in the way of
+//! its neighbours:
+//! - A component that imports anything is refused when it is loaded; so is one that describes itself wrongly.
+//! - Each call runs in a fresh instance, on one of a fixed number of threads made for that, under a deadline, and
+//!   with a limit on memory, tables, stack and the size of the answer. There is no fallback without them.
+//! - Whatever goes wrong is a [`CallError`] of that one call, and says which of these it was.
+//! - A plugin that hangs occupies a share of the threads, then a single one: the others' calls go on.
+//! - Compiled code is read back only from a directory that nobody else may write to, and only with the checksum
+//!   that it was written with. Nothing else is ever passed to `deserialize`.
+//!
+//! What it must never do: give a plugin an import, run one on a caller's thread, believe what it answers about
+//! objects (that is `reconcile`'s to judge), talk to a network.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+mod cache;
+mod call;
+mod config;
+mod describe;
+mod engine;
+mod epoch;
+mod load;
+mod plugin;
+mod pool;
+mod set;
+
+pub use call::CallError;
+pub use config::{EngineConfig, Limits};
+pub use describe::HOST_FEATURES;
+pub use engine::Engine;
+pub use load::{LoadError, Refusal};
+pub use plugin::{Plugin, ResourceType};
+pub use set::{LoadProblem, PluginSet, Plugins, Served};
+
+/// The WIT package and version that this host speaks.
+pub const CONTRACT: &str = "senren:plugin/controller@1.0.0";
 
 #[allow(missing_docs, clippy::all)]
 mod bindings {
@@ -16,162 +44,10 @@ mod bindings {
     });
 }
 
-/// The types of `senren:plugin/controller`; `json` is a `String`.
+/// The types of `senren:plugin/controller`, where `json` is a `String`.
 pub mod wit {
     pub use crate::bindings::exports::senren::plugin::controller::{
-        Answer, ApiKind, Ask, Change, Child, Condition, Descriptor, Endpoint, Event, Fault, FieldChange, Input,
-        Outcome, ResourceType, SecretRequest, SecretState, Status, Violation,
+        Answer, ApiKind, Ask, Change, Child, Condition, Descriptor, Endpoint, Event, Fault, FieldChange,
+        Input, Outcome, ResourceType, SecretRequest, SecretState, Status, Violation,
     };
-}
-
-#[derive(Debug, Clone)]
-pub struct Limits {
-    pub memory_bytes: usize,
-    pub table_elements: usize,
-    pub output_bytes: usize,
-    pub deadline: Duration,
-    pub queue: usize,
-}
-impl Default for Limits {
-    fn default() -> Self {
-        Limits {
-            memory_bytes: 64 << 20,
-            table_elements: 20_000,
-            output_bytes: 4 << 20,
-            deadline: Duration::from_secs(1),
-            queue: 1024,
-        }
-    }
-}
-
-#[derive(Debug, Clone, Default)]
-pub struct EngineConfig {
-    pub threads: usize,
-    pub limits: Limits,
-    pub cache_dir: Option<PathBuf>,
-}
-
-#[derive(Clone)]
-pub struct Engine;
-impl Engine {
-    pub fn new(_config: EngineConfig) -> anyhow::Result<Engine> {
-        todo!()
-    }
-    pub fn load(&self, _origin: &str, _wasm: &[u8]) -> Result<Plugin, LoadError> {
-        todo!()
-    }
-}
-
-#[derive(Clone)]
-pub struct Plugin;
-impl Plugin {
-    pub fn digest(&self) -> &str {
-        todo!()
-    }
-    pub fn descriptor(&self) -> &wit::Descriptor {
-        todo!()
-    }
-    pub fn types(&self) -> &[ResourceType] {
-        todo!()
-    }
-    pub async fn admit(
-        &self,
-        _type_name: &str,
-        _spec: &str,
-    ) -> Result<Result<String, Vec<wit::Violation>>, CallError> {
-        todo!()
-    }
-    pub async fn diff(
-        &self,
-        _type_name: &str,
-        _current: Option<&str>,
-        _desired: Option<&str>,
-    ) -> Result<wit::Change, CallError> {
-        todo!()
-    }
-    pub async fn reconcile(&self, _input: wit::Input) -> Result<wit::Outcome, CallError> {
-        todo!()
-    }
-}
-
-#[derive(Clone)]
-pub struct ResourceType {
-    pub wit: wit::ResourceType,
-    pub schema: senren_schema::Schema,
-}
-
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum CallError {
-    #[error("the plugin trapped: {message}")]
-    Trap { message: String },
-    #[error("the plugin did not answer within {deadline:?}")]
-    Timeout { deadline: Duration },
-    #[error("the plugin exceeded a limit: {message}")]
-    Limit { message: String },
-    #[error("{}", .0.message)]
-    Fault(wit::Fault),
-    #[error("the plugin's answer makes no sense: {message}")]
-    BadAnswer { message: String },
-    #[error("too many plugin calls are waiting")]
-    Overloaded,
-    #[error("the engine is shutting down")]
-    Stopped,
-}
-impl CallError {
-    pub fn reason(&self) -> &str {
-        todo!()
-    }
-    pub fn retryable(&self) -> bool {
-        todo!()
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("{origin}: {message}")]
-pub struct LoadError {
-    pub origin: String,
-    pub message: String,
-}
-
-pub struct Served {
-    pub plugin: Plugin,
-    pub resource_type: ResourceType,
-}
-#[derive(Default)]
-pub struct PluginSet;
-impl PluginSet {
-    pub fn load_dir(_engine: &Engine, _dir: &Path) -> (PluginSet, Vec<LoadProblem>) {
-        todo!()
-    }
-    pub fn of(_plugins: Vec<Plugin>) -> (PluginSet, Vec<LoadProblem>) {
-        todo!()
-    }
-    pub fn get(&self, _type_name: &str) -> Option<&Served> {
-        todo!()
-    }
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Served)> {
-        std::iter::empty()
-    }
-    pub fn plugins(&self) -> impl Iterator<Item = &Plugin> {
-        std::iter::empty()
-    }
-}
-#[derive(Debug, Clone)]
-pub struct LoadProblem {
-    pub file: PathBuf,
-    pub message: String,
-}
-
-#[derive(Clone)]
-pub struct Plugins;
-impl Plugins {
-    pub fn new(_set: PluginSet) -> Plugins {
-        todo!()
-    }
-    pub fn current(&self) -> Arc<PluginSet> {
-        todo!()
-    }
-    pub fn swap(&self, _set: PluginSet) {
-        todo!()
-    }
 }

@@ -1,0 +1,156 @@
+//! Compiled code on disk, so that a start doesn't compile what has not changed.
+//!
+//! Loading compiled code means running whatever the file says, outside of any sandbox. Hence the invariants:
+//! - The directory belongs to us and nobody else may write to it; otherwise the engine does not start.
+//! - A file is named by the digest of the component and the compatibility hash of the engine, and starts with the
+//!   checksum of the rest. Anything that is not exactly as it was written is compiled anew, never loaded.
+//! - A file appears whole or not at all.
+
+use anyhow::{Context, bail};
+use sha2::{Digest, Sha256};
+use std::{
+    fs,
+    hash::{Hash, Hasher},
+    io::Write,
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+};
+use wasmtime::{Engine, component::Component};
+
+const MAGIC: &[u8; 8] = b"senren\x001";
+const HEADER: usize = MAGIC.len() + 32;
+
+pub(crate) struct Cache {
+    dir: PathBuf,
+    engine_hash: String,
+}
+
+impl Cache {
+    /// Makes the directory if it isn't there; refuses one that isn't ours alone.
+    pub fn open(dir: &Path, engine: &Engine) -> anyhow::Result<Cache> {
+        let shown = dir.display();
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .with_context(|| format!("cannot make the directory for compiled plugins, {shown}"))?;
+        let mut hasher = StableHasher(Sha256::new());
+        engine.precompile_compatibility_hash().hash(&mut hasher);
+        let engine_hash = hex(&hasher.0.finalize()[..8]);
+        let cache = Cache { dir: dir.to_owned(), engine_hash };
+        cache.claim().with_context(|| format!("cannot use {shown} for compiled plugins"))?;
+        Ok(cache)
+    }
+
+    fn claim(&self) -> anyhow::Result<()> {
+        let metadata = fs::metadata(&self.dir)?;
+        if !metadata.is_dir() {
+            bail!("it is not a directory");
+        }
+        // A file that we make is ours: the directory must have the same owner.
+        let probe = self.temporary();
+        let owner = create(&probe).and_then(|file| file.metadata()).map(|metadata| metadata.uid());
+        let owner = owner.context("cannot write to it")?;
+        fs::remove_file(&probe)?;
+        if owner != metadata.uid() {
+            bail!(
+                "it belongs to another user (uid {}), who could put code there for us to run",
+                metadata.uid()
+            );
+        }
+        if metadata.mode() & 0o022 != 0 {
+            bail!("others may write to it, and so put code there for us to run: chmod 700 it");
+        }
+        if metadata.mode() & 0o077 != 0 {
+            fs::set_permissions(&self.dir, fs::Permissions::from_mode(0o700))?;
+        }
+        Ok(())
+    }
+
+    /// The component with this digest, if it was compiled by an engine like this one, and intact.
+    pub fn load(&self, engine: &Engine, digest: &str) -> Option<Component> {
+        let path = self.path(digest);
+        let content = fs::read(&path).ok()?;
+        let Some(code) = intact(&content) else {
+            tracing::warn!(file = %path.display(), "compiled plugin is damaged; compiling it anew");
+            return None;
+        };
+        // SAFETY: these are the bytes that `store` got from `Component::serialize`: the checksum in front of them
+        // says so, in a directory that only we can write to (`claim`). wasmtime checks version and settings.
+        #[allow(unsafe_code)]
+        let component = unsafe { Component::deserialize(engine, code) };
+        component
+            .inspect_err(|error| {
+                tracing::warn!(file = %path.display(), %error, "compiled plugin does not fit; compiling it anew");
+            })
+            .ok()
+    }
+
+    /// Failing to keep compiled code costs the time to compile it again, nothing else.
+    pub fn store(&self, digest: &str, component: &Component) {
+        if let Err(error) = self.try_store(digest, component) {
+            tracing::warn!(dir = %self.dir.display(), %error, "cannot keep a compiled plugin");
+        }
+    }
+
+    fn try_store(&self, digest: &str, component: &Component) -> anyhow::Result<()> {
+        let code = component.serialize().map_err(anyhow::Error::from)?;
+        let temporary = self.temporary();
+        let written = create(&temporary).and_then(|mut file| {
+            file.write_all(MAGIC)?;
+            file.write_all(&Sha256::digest(&code))?;
+            file.write_all(&code)?;
+            // A rename that survives a power cut before the content does is what the checksum is for.
+            fs::rename(&temporary, self.path(digest))
+        });
+        if written.is_err() {
+            let _ = fs::remove_file(&temporary);
+        }
+        Ok(written?)
+    }
+
+    fn path(&self, digest: &str) -> PathBuf {
+        self.dir.join(format!("{digest}-{}.compiled", self.engine_hash))
+    }
+
+    fn temporary(&self) -> PathBuf {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        self.dir.join(format!(".{}-{next}.tmp", std::process::id()))
+    }
+}
+
+fn create(path: &Path) -> std::io::Result<fs::File> {
+    // One may be left of a process that had our id and was killed.
+    let _ = fs::remove_file(path);
+    fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+fn intact(content: &[u8]) -> Option<&[u8]> {
+    let (header, code) = content.split_at_checked(HEADER)?;
+    let (magic, checksum) = header.split_at(MAGIC.len());
+    (magic == MAGIC && checksum == Sha256::digest(code).as_slice()).then_some(code)
+}
+
+/// `DefaultHasher` may change with the compiler, and names of files outlive it.
+struct StableHasher(Sha256);
+
+impl Hasher for StableHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        let digest = self.0.clone().finalize();
+        digest.iter().take(8).fold(0, |hash, byte| (hash << 8) | u64::from(*byte))
+    }
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

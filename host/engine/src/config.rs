@@ -1,0 +1,98 @@
+//! What an operator can set, and what wasmtime is told because of it.
+
+use std::{path::PathBuf, time::Duration};
+use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+/// What one call of a plugin may use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Linear memory of an instance.
+    pub memory_bytes: usize,
+    /// Entries of a table of functions.
+    pub table_elements: usize,
+    /// What an answer may take on the host, all strings and lists together.
+    pub output_bytes: usize,
+    /// Time of computation, not counting the wait for a thread.
+    pub deadline: Duration,
+    /// Calls that may wait for a thread, per plugin; a further one fails as `PluginOverloaded`.
+    pub queue: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            memory_bytes: 64 << 20,
+            table_elements: 20_000,
+            output_bytes: 4 << 20,
+            deadline: Duration::from_secs(1),
+            queue: 4096,
+        }
+    }
+}
+
+/// How to run plugins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineConfig {
+    /// Threads that run plugins, two at least. This many calls can be under way at once.
+    pub threads: usize,
+    /// What one call may use.
+    pub limits: Limits,
+    /// Where compiled code is kept; made if it is not there, and must not be writable by anyone else. Without
+    /// one, each start compiles every plugin.
+    pub cache_dir: Option<PathBuf>,
+}
+
+impl Default for EngineConfig {
+    /// One thread per processor, four at least: a plugin that hangs keeps a thread busy until its deadline.
+    fn default() -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        EngineConfig { threads: processors.max(4), limits: Limits::default(), cache_dir: None }
+    }
+}
+
+/// A component may consist of several core modules, though one is what compilers make where nothing is imported.
+const CORE_INSTANCES_PER_PLUGIN: u32 = 16;
+const MEMORIES_PER_PLUGIN: u32 = 2;
+const TABLES_PER_PLUGIN: u32 = 8;
+
+/// More slots than threads, so that the slots which several plugins left warm are still theirs when they come
+/// again: taking over another module's slot costs a few system calls.
+const WARM_SLOTS_PER_THREAD: u32 = 4;
+
+/// What of an instance's memory is wiped by hand instead of being given back to the kernel; beyond it, the next
+/// call pays a page fault per page.
+const KEEP_RESIDENT: usize = 2 << 20;
+
+pub(crate) fn wasmtime_config(limits: &Limits, threads: usize) -> Config {
+    let slots = u32::try_from(threads).unwrap_or(u32::MAX).saturating_mul(WARM_SLOTS_PER_THREAD);
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(slots)
+        .total_core_instances(slots.saturating_mul(CORE_INSTANCES_PER_PLUGIN))
+        .total_memories(slots.saturating_mul(MEMORIES_PER_PLUGIN))
+        .total_tables(slots.saturating_mul(TABLES_PER_PLUGIN))
+        .max_core_instances_per_component(CORE_INSTANCES_PER_PLUGIN)
+        .max_memories_per_component(MEMORIES_PER_PLUGIN)
+        .max_tables_per_component(TABLES_PER_PLUGIN)
+        .max_tables_per_module(TABLES_PER_PLUGIN)
+        .max_memory_size(limits.memory_bytes)
+        .table_elements(limits.table_elements)
+        .linear_memory_keep_resident(KEEP_RESIDENT.min(limits.memory_bytes))
+        .table_keep_resident(limits.table_elements.saturating_mul(size_of::<usize>()))
+        // Finds the pages that a call really touched, where the kernel can tell.
+        .pagemap_scan(Enabled::Auto);
+
+    let mut config = Config::new();
+    config
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
+        .epoch_interruption(true)
+        // A plugin is a pure function on every host: no bit of a NaN may differ either.
+        .cranelift_nan_canonicalization(true)
+        .relaxed_simd_deterministic(true)
+        .wasm_component_model(true)
+        // Nothing in a call is asynchronous, and a store without the machinery for it is made faster.
+        .concurrency_support(false)
+        // These serve debuggers and profilers, and make compiled code larger and slower to load.
+        .native_unwind_info(false)
+        .generate_address_map(false);
+    config
+}

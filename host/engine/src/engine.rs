@@ -1,0 +1,70 @@
+//! The engine: everything that plugins of a process share.
+
+use crate::{
+    EngineConfig, Limits, LoadError, Plugin,
+    cache::Cache,
+    config::wasmtime_config,
+    epoch, load,
+    pool::{LaneId, Pool},
+};
+use anyhow::{Context, ensure};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+/// Loads plugins and runs them; cheap to clone. Its threads end with the last clone and the last plugin.
+#[derive(Clone)]
+pub struct Engine {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub wasmtime: wasmtime::Engine,
+    pub limits: Limits,
+    pub cache: Option<Cache>,
+    pub pool: Pool,
+    lanes: AtomicU64,
+}
+
+impl Engine {
+    /// Starts the threads, and claims the cache directory if there is one.
+    pub fn new(config: EngineConfig) -> anyhow::Result<Engine> {
+        let EngineConfig { threads, limits, cache_dir } = config;
+        ensure!(threads >= 2, "plugins need 2 threads at least, so that one that hangs doesn't stop all");
+        ensure!(
+            limits.memory_bytes.is_multiple_of(1 << 16) && limits.memory_bytes > 0,
+            "the memory limit of plugins must be a multiple of 64 KiB, is {} bytes",
+            limits.memory_bytes
+        );
+        let wasmtime = wasmtime::Engine::new(&wasmtime_config(&limits, threads))
+            .map_err(anyhow::Error::from)
+            .context("cannot set up WebAssembly here")?;
+        let cache = cache_dir.map(|dir| Cache::open(&dir, &wasmtime)).transpose()?;
+        epoch::watch(&wasmtime).context("cannot start the thread that ends calls")?;
+        let pool = Pool::start(threads, limits.queue).context("cannot start the threads that run plugins")?;
+        Ok(Engine { inner: Arc::new(Inner { wasmtime, limits, cache, pool, lanes: AtomicU64::new(0) }) })
+    }
+
+    /// Compiles a plugin, or takes its compiled code from the cache, and asks it to describe itself. Blocks: for a
+    /// fraction of a millisecond or, where there is something to compile, for as long as that takes. `origin` is
+    /// where it comes from, for messages: a file, as a rule.
+    pub fn load(&self, origin: &str, wasm: &[u8]) -> Result<Plugin, LoadError> {
+        load::load(self, origin, wasm).map_err(|refusal| LoadError { origin: origin.to_owned(), refusal })
+    }
+
+    /// What the calls of plugins are held to.
+    pub fn limits(&self) -> &Limits {
+        &self.inner.limits
+    }
+
+    pub(crate) fn new_lane(&self) -> LaneId {
+        self.inner.lanes.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("limits", &self.inner.limits).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,148 @@
+//! From the bytes of a file to a plugin that can be called, or the reason why not.
+
+use crate::{
+    CONTRACT, CallError, Engine, Plugin, bindings,
+    cache::hex,
+    call::Guard,
+    describe,
+    plugin::{Durations, Exports, Inner},
+};
+use sha2::{Digest, Sha256};
+use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
+
+/// Larger files are refused before they are compiled.
+const LARGEST: usize = 64 << 20;
+
+/// A plugin that is refused: where it came from, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("{origin}: {refusal}")]
+pub struct LoadError {
+    /// As passed to [`Engine::load`].
+    pub origin: String,
+    /// Why.
+    #[source]
+    pub refusal: Refusal,
+}
+
+/// Why a plugin is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// Something else altogether.
+    #[error("this is not a WebAssembly component: {0}")]
+    NotAComponent(String),
+    /// Damaged, or built with features that are not supported.
+    #[error(
+        "the component can't be compiled, because it is damaged or needs a feature that is not supported: {0}"
+    )]
+    Invalid(String),
+    /// It asks for something of the host.
+    #[error(
+        "the component imports {}; a plugin may not import anything: build it for wasm32-unknown-unknown \
+         (not WASI), without a clock, randomness, files or network", .0.join(", ")
+    )]
+    Imports(Vec<String>),
+    /// It isn't a plugin, or of another version.
+    #[error("the component is not a plugin that this version of senren can use: {0}")]
+    Contract(String),
+    /// It fails at describing itself.
+    #[error("the plugin fails to describe itself: {0}")]
+    Undescribed(#[source] CallError),
+    /// It describes itself wrongly; all problems at once.
+    #[error("the plugin describes itself wrongly: {}", .0.join("; "))]
+    Description(Vec<String>),
+    /// It needs what this host doesn't have.
+    #[error("the plugin requires {} of its host, which this version of senren does not have", .0.join(", "))]
+    Requires(Vec<String>),
+}
+
+pub(crate) fn load(engine: &Engine, origin: &str, wasm: &[u8]) -> Result<Plugin, Refusal> {
+    must_be_a_component(wasm)?;
+    let digest = hex(&Sha256::digest(wasm));
+    let component = compiled(engine, &digest, wasm)?;
+    let component = without_imports(engine, &component)?;
+    let exports = exports(engine, &component)?;
+    let lane = engine.new_lane();
+    let descriptor =
+        describe::ask(engine, lane, &component, &exports.describe).map_err(Refusal::Undescribed)?;
+    let types = describe::check(&descriptor)?;
+    let durations = Durations::of(&descriptor.name);
+    let engine = engine.clone();
+    let origin = origin.to_owned();
+    Ok(Plugin::new(Inner { engine, lane, origin, digest, component, exports, descriptor, types, durations }))
+}
+
+/// So that the most common mistakes are told in plain words.
+fn must_be_a_component(wasm: &[u8]) -> Result<(), Refusal> {
+    let refused = |why: &str| Err(Refusal::NotAComponent(why.to_owned()));
+    match wasm.split_at_checked(8) {
+        _ if wasm.is_empty() => refused("the file is empty"),
+        _ if wasm.len() > LARGEST => refused("the file is larger than 64 MiB"),
+        Some((b"\0asm\x01\0\0\0", _)) => refused(
+            "it is a core module, which is what cargo builds; `senren plugin build` makes a component of it",
+        ),
+        Some((b"\0asm\x0d\0\x01\0", _)) => Ok(()),
+        Some((header, _)) if header.starts_with(b"\0asm") => {
+            refused("it is of an unknown version of WebAssembly")
+        }
+        _ => refused("it does not begin as a .wasm file does"),
+    }
+}
+
+fn compiled(engine: &Engine, digest: &str, wasm: &[u8]) -> Result<Component, Refusal> {
+    let cache = engine.inner.cache.as_ref();
+    if let Some(component) = cache.and_then(|cache| cache.load(&engine.inner.wasmtime, digest)) {
+        return Ok(component);
+    }
+    let component = Component::from_binary(&engine.inner.wasmtime, wasm)
+        .map_err(|error| Refusal::Invalid(format!("{error:#}").replace('\n', " ")))?;
+    // What is refused anyway isn't worth keeping.
+    if let (Some(cache), 0) = (cache, imports(engine, &component).len()) {
+        cache.store(digest, &component);
+    }
+    Ok(component)
+}
+
+fn imports(engine: &Engine, component: &Component) -> Vec<String> {
+    let ty = component.component_type();
+    ty.imports(&engine.inner.wasmtime).map(|(name, _)| format!("\"{name}\"")).collect()
+}
+
+fn without_imports(engine: &Engine, component: &Component) -> Result<InstancePre<Guard>, Refusal> {
+    let imports = imports(engine, component);
+    if !imports.is_empty() {
+        return Err(Refusal::Imports(imports));
+    }
+    // A linker that has nothing, for whatever the list above may have missed.
+    let linker = Linker::<Guard>::new(&engine.inner.wasmtime);
+    linker.instantiate_pre(component).map_err(|error| Refusal::Imports(vec![error.root_cause().to_string()]))
+}
+
+fn exports(engine: &Engine, component: &InstancePre<Guard>) -> Result<Exports, Refusal> {
+    let mismatch = |error: wasmtime::Error| Refusal::Contract(format!("{error:#}"));
+    let Some(instance) = component.component().get_export_index(None, CONTRACT) else {
+        return Err(Refusal::Contract(no_controller(engine, component.component())));
+    };
+    // Compares every type with the contract's, once and for all calls.
+    bindings::PluginPre::new(component.clone()).map_err(mismatch)?;
+    let function = |name: &str| -> Result<ComponentExportIndex, Refusal> {
+        let index = component.component().get_export_index(Some(&instance), name);
+        index.ok_or_else(|| Refusal::Contract(format!("`{CONTRACT}` has no function `{name}`")))
+    };
+    Ok(Exports {
+        describe: function("describe")?,
+        admit: function("admit")?,
+        diff: function("diff")?,
+        reconcile: function("reconcile")?,
+    })
+}
+
+fn no_controller(engine: &Engine, component: &Component) -> String {
+    let ty = component.component_type();
+    let exports: Vec<_> = ty.exports(&engine.inner.wasmtime).map(|(name, _)| name.to_owned()).collect();
+    let interface = CONTRACT.split('@').next().unwrap_or(CONTRACT);
+    match exports.iter().find(|name| name.starts_with(interface)) {
+        Some(other) => format!("it speaks `{other}`, but this host speaks `{CONTRACT}`"),
+        None if exports.is_empty() => format!("it exports nothing, and must export `{CONTRACT}`"),
+        None => format!("it exports {}, but not `{CONTRACT}`", exports.join(", ")),
+    }
+}

@@ -1,0 +1,281 @@
+//! A loaded plugin: what it serves, and its three functions.
+//!
+//! Answers are held to the contract here as far as that takes nothing but the answer: a caller may rely on JSON
+//! where the contract says so, on an action that it knows, on an outcome that deletes nothing by mistake.
+
+use crate::{
+    CallError, Engine,
+    call::{self, Guard},
+    pool::{Conduct, Full, LaneId},
+    wit,
+};
+use metrics::Histogram;
+use senren_schema::Schema;
+use serde_json::Value;
+use std::{sync::Arc, time::Instant};
+use tokio::sync::oneshot;
+use wasmtime::component::{ComponentExportIndex, ComponentNamedList, InstancePre, Lift, Lower};
+
+/// A plugin that can be called; cheap to clone.
+#[derive(Clone)]
+pub struct Plugin {
+    inner: Arc<Inner>,
+}
+
+/// A type that a plugin serves.
+#[derive(Debug, Clone)]
+pub struct ResourceType {
+    /// As the plugin describes it.
+    pub wit: wit::ResourceType,
+    /// Its `spec-schema`, parsed.
+    pub schema: Schema,
+}
+
+/// Where in the component the functions are.
+pub(crate) struct Exports {
+    pub describe: ComponentExportIndex,
+    pub admit: ComponentExportIndex,
+    pub diff: ComponentExportIndex,
+    pub reconcile: ComponentExportIndex,
+}
+
+pub(crate) struct Inner {
+    pub engine: Engine,
+    pub lane: LaneId,
+    pub origin: String,
+    pub digest: String,
+    pub component: InstancePre<Guard>,
+    pub exports: Exports,
+    pub descriptor: wit::Descriptor,
+    pub types: Vec<ResourceType>,
+    pub durations: Durations,
+}
+
+/// How long the calls of a plugin take, by function.
+pub(crate) struct Durations {
+    admit: Histogram,
+    diff: Histogram,
+    reconcile: Histogram,
+}
+
+impl Durations {
+    /// Looked up once: that takes as long as a small call.
+    pub fn of(plugin: &str) -> Durations {
+        let of = |function: Function| {
+            metrics::histogram!("senren_plugin_call_seconds",
+                "plugin" => plugin.to_owned(), "function" => function.name())
+        };
+        Durations { admit: of(Function::Admit), diff: of(Function::Diff), reconcile: of(Function::Reconcile) }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Function {
+    Admit,
+    Diff,
+    Reconcile,
+}
+
+impl Function {
+    fn name(self) -> &'static str {
+        match self {
+            Function::Admit => "admit",
+            Function::Diff => "diff",
+            Function::Reconcile => "reconcile",
+        }
+    }
+
+    fn of(self, inner: &Inner) -> (&ComponentExportIndex, &Histogram) {
+        let (exports, durations) = (&inner.exports, &inner.durations);
+        match self {
+            Function::Admit => (&exports.admit, &durations.admit),
+            Function::Diff => (&exports.diff, &durations.diff),
+            Function::Reconcile => (&exports.reconcile, &durations.reconcile),
+        }
+    }
+}
+
+impl Plugin {
+    pub(crate) fn new(inner: Inner) -> Plugin {
+        Plugin { inner: Arc::new(inner) }
+    }
+
+    /// SHA-256 of the component, in hexadecimal: what identifies a plugin.
+    pub fn digest(&self) -> &str {
+        &self.inner.digest
+    }
+
+    /// Where it was loaded from, as given to [`Engine::load`].
+    pub fn origin(&self) -> &str {
+        &self.inner.origin
+    }
+
+    /// What it says about itself.
+    pub fn descriptor(&self) -> &wit::Descriptor {
+        &self.inner.descriptor
+    }
+
+    /// What it serves.
+    pub fn types(&self) -> &[ResourceType] {
+        &self.inner.types
+    }
+
+    /// The spec as it shall be kept, with defaults, or what is wrong with it. Judged by the schema first, so that
+    /// the plugin only ever sees a spec that satisfies it.
+    pub async fn admit(
+        &self,
+        type_name: &str,
+        spec: &str,
+    ) -> Result<Result<String, Vec<wit::Violation>>, CallError> {
+        let Some(ty) = self.inner.types.iter().find(|ty| ty.wit.name == type_name) else {
+            let message = format!("is not served by the plugin {}", self.inner.descriptor.name);
+            return Ok(Err(vec![violation("", "unknown-type", message)]));
+        };
+        let mut document = match serde_json::from_str::<Value>(spec) {
+            Ok(document) => document,
+            Err(error) => return Ok(Err(vec![violation("", "json", format!("is not JSON: {error}"))])),
+        };
+        ty.schema.apply_defaults(&mut document);
+        let violations = ty.schema.validate(&document);
+        if !violations.is_empty() {
+            return Ok(Err(violations.into_iter().map(|v| violation(&v.path, &v.code, v.message)).collect()));
+        }
+        let params = (type_name.to_owned(), document.to_string());
+        let check = |(answer,): (Result<String, Vec<wit::Violation>>,)| {
+            check_admitted(&ty.schema, &answer)?;
+            Ok(answer)
+        };
+        self.call(Function::Admit, params, check).await
+    }
+
+    /// What going from one admitted spec to another means; an absent one is no database at all.
+    pub async fn diff(
+        &self,
+        type_name: &str,
+        current: Option<&str>,
+        desired: Option<&str>,
+    ) -> Result<wit::Change, CallError> {
+        let params = (type_name.to_owned(), current.map(str::to_owned), desired.map(str::to_owned));
+        let check = |(answer,): (Result<wit::Change, wit::Fault>,)| {
+            let change = answer.map_err(CallError::Fault)?;
+            check_change(&change, current.is_some(), desired.is_some())?;
+            Ok(change)
+        };
+        self.call(Function::Diff, params, check).await
+    }
+
+    /// One level-triggered step.
+    pub async fn reconcile(&self, input: wit::Input) -> Result<wit::Outcome, CallError> {
+        let deleting = input.deleting;
+        let check = |(answer,): (Result<wit::Outcome, wit::Fault>,)| {
+            let outcome = answer.map_err(CallError::Fault)?;
+            check_outcome(&outcome, deleting)?;
+            Ok(outcome)
+        };
+        self.call(Function::Reconcile, (input,), check).await
+    }
+
+    /// Waits for one of the plugin threads to make the call, then judges the answer.
+    async fn call<P, R, T>(
+        &self,
+        function: Function,
+        params: P,
+        check: impl FnOnce(R) -> Result<T, CallError>,
+    ) -> Result<T, CallError>
+    where
+        P: ComponentNamedList + Lower + Send + 'static,
+        R: ComponentNamedList + Lift + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        let inner = Arc::clone(&self.inner);
+        let job = Box::new(move || {
+            // Whoever asked has gone away meanwhile.
+            if answer.is_closed() {
+                return Conduct::Answered;
+            }
+            let (export, duration) = function.of(&inner);
+            let started = Instant::now();
+            let result = call::call::<P, R>(&inner.component, export, &inner.engine.inner.limits, params);
+            duration.record(started.elapsed());
+            let conduct = result.as_ref().map_or_else(CallError::conduct, |_| Conduct::Answered);
+            let _ = answer.send(result);
+            conduct
+        });
+        let result = match self.inner.engine.inner.pool.submit(self.inner.lane, job) {
+            Ok(()) => answered.await.unwrap_or(Err(CallError::Stopped)),
+            Err(Full) => Err(CallError::Overloaded),
+        };
+        result.and_then(check).inspect_err(|error| self.failed(function, error))
+    }
+
+    fn failed(&self, function: Function, error: &CallError) {
+        // The codes of faults are the plugin's, and may be as many as it likes.
+        let reason = match error {
+            CallError::Fault(_) => "Fault".to_owned(),
+            other => other.reason().to_owned(),
+        };
+        let plugin = self.inner.descriptor.name.clone();
+        metrics::counter!("senren_plugin_call_failures_total",
+            "plugin" => plugin, "function" => function.name(), "reason" => reason)
+        .increment(1);
+    }
+}
+
+impl std::fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let wit::Descriptor { name, version, .. } = &self.inner.descriptor;
+        write!(f, "Plugin({name} {version} from {})", self.inner.origin)
+    }
+}
+
+fn check_admitted(schema: &Schema, answer: &Result<String, Vec<wit::Violation>>) -> Result<(), CallError> {
+    let spec = match answer {
+        Ok(spec) => spec,
+        Err(violations) if violations.is_empty() => {
+            return Err(bad("`admit` refuses the spec, but names no violation"));
+        }
+        Err(_) => return Ok(()),
+    };
+    let spec = serde_json::from_str(spec)
+        .map_err(|error| bad(format!("the spec that `admit` answers is not JSON: {error}")))?;
+    match schema.validate(&spec).first() {
+        None => Ok(()),
+        Some(violation) => Err(bad(format!(
+            "the spec that `admit` answers is not valid under its schema: {} {}",
+            violation.path, violation.message
+        ))),
+    }
+}
+
+fn check_change(change: &wit::Change, current: bool, desired: bool) -> Result<(), CallError> {
+    let possible: &[&str] = match (current, desired) {
+        (false, true) => &["create"],
+        (true, false) => &["delete"],
+        _ => &["none", "update", "replace"],
+    };
+    if possible.contains(&change.action.as_str()) {
+        return Ok(());
+    }
+    let possible = possible.join("`, `");
+    Err(bad(format!("the action of `diff` is `{}`, where only `{possible}` can be", change.action)))
+}
+
+fn check_outcome(outcome: &wit::Outcome, deleting: bool) -> Result<(), CallError> {
+    if outcome.children.is_empty() && !deleting {
+        return Err(bad(
+            "the outcome has no children, which would delete the database, though nobody asked for that",
+        ));
+    }
+    if outcome.status.ready && outcome.status.endpoints.is_empty() {
+        return Err(bad("the status says ready, but has no endpoint to connect to"));
+    }
+    Ok(())
+}
+
+fn bad(message: impl Into<String>) -> CallError {
+    CallError::BadAnswer { message: message.into() }
+}
+
+fn violation(path: &str, code: &str, message: String) -> wit::Violation {
+    wit::Violation { path: path.to_owned(), code: code.to_owned(), message }
+}

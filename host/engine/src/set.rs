@@ -1,0 +1,171 @@
+//! All plugins that a region serves, by type; made whole and replaced whole.
+
+use crate::{Engine, Plugin, ResourceType};
+use arc_swap::ArcSwap;
+use std::{
+    collections::BTreeMap,
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// A type, and the plugin that serves it.
+#[derive(Debug, Clone)]
+pub struct Served {
+    /// Serves it.
+    pub plugin: Plugin,
+    /// What it is.
+    pub resource_type: ResourceType,
+}
+
+/// A file that serves nothing, and why. The others are not affected.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {message}", file.display())]
+pub struct LoadProblem {
+    /// The file, or the directory if that can't be read.
+    pub file: PathBuf,
+    /// What is wrong, and what can be done.
+    pub message: String,
+}
+
+/// Plugins of which no two serve the same type. Immutable.
+#[derive(Debug, Clone, Default)]
+pub struct PluginSet {
+    by_type: BTreeMap<String, Served>,
+    plugins: Vec<Plugin>,
+}
+
+impl PluginSet {
+    /// Loads all `*.wasm` of a directory, in the order of their names.
+    pub fn load_dir(engine: &Engine, dir: &Path) -> (PluginSet, Vec<LoadProblem>) {
+        let files = match plugin_files(dir) {
+            Ok(files) => files,
+            Err(error) => {
+                let message = format!("cannot read the plugin directory: {error}");
+                return (PluginSet::default(), vec![LoadProblem { file: dir.to_owned(), message }]);
+            }
+        };
+        let mut plugins = Vec::new();
+        let mut problems = Vec::new();
+        for file in files {
+            match load_file(engine, &file) {
+                Ok(plugin) => plugins.push(plugin),
+                Err(message) => problems.push(LoadProblem { file, message }),
+            }
+        }
+        let (set, conflicts) = PluginSet::of(plugins);
+        problems.extend(conflicts);
+        (set, problems)
+    }
+
+    /// Takes the plugins in their order. One that serves what an earlier one serves already is a problem, and
+    /// serves nothing at all: half a plugin would be harder to understand than none.
+    pub fn of(plugins: Vec<Plugin>) -> (PluginSet, Vec<LoadProblem>) {
+        let mut set = PluginSet::default();
+        let mut problems = Vec::new();
+        for plugin in plugins {
+            match set.conflict(&plugin) {
+                Some(message) => problems.push(LoadProblem { file: plugin.origin().into(), message }),
+                None => set.add(plugin),
+            }
+        }
+        (set, problems)
+    }
+
+    /// Who serves this type.
+    pub fn get(&self, type_name: &str) -> Option<&Served> {
+        self.by_type.get(type_name)
+    }
+
+    /// All types, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Served)> {
+        self.by_type.iter().map(|(name, served)| (name.as_str(), served))
+    }
+
+    /// All plugins, in the order they were given.
+    pub fn plugins(&self) -> impl Iterator<Item = &Plugin> {
+        self.plugins.iter()
+    }
+
+    fn add(&mut self, plugin: Plugin) {
+        for resource_type in plugin.types() {
+            let served = Served { plugin: plugin.clone(), resource_type: resource_type.clone() };
+            self.by_type.insert(resource_type.wit.name.clone(), served);
+        }
+        self.plugins.push(plugin);
+    }
+
+    /// Names that address something must be one plugin's: of the plugin, of its types, of its custom resources.
+    fn conflict(&self, plugin: &Plugin) -> Option<String> {
+        let name = &plugin.descriptor().name;
+        if let Some(other) = self.plugins.iter().find(|other| other.descriptor().name == *name) {
+            return Some(format!(
+                "the plugin is called {name:?}, as is the one in {}: remove one of them",
+                other.origin()
+            ));
+        }
+        let types = || plugin.types().iter().map(|ty| &ty.wit);
+        types().find_map(|ty| {
+            self.by_type.values().find_map(|served| {
+                let other = &served.resource_type.wit;
+                let (what, value) = if ty.name == other.name {
+                    ("the type", &ty.name)
+                } else if ty.kind == other.kind {
+                    ("the kind", &ty.kind)
+                } else if ty.plural == other.plural {
+                    ("the plural", &ty.plural)
+                } else {
+                    return None;
+                };
+                let (other, origin) = (&served.plugin.descriptor().name, served.plugin.origin());
+                Some(format!(
+                    "{what} {value:?} is served by the plugin {other:?} in {origin} already: remove one of them"
+                ))
+            })
+        })
+    }
+}
+
+fn plugin_files(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        // Hidden ones are files that are still being written, and what Kubernetes puts beside mounted ones.
+        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if !hidden && path.extension() == Some(OsStr::new("wasm")) {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn load_file(engine: &Engine, file: &Path) -> Result<Plugin, String> {
+    let wasm = fs::read(file).map_err(|error| format!("cannot be read: {error}"))?;
+    engine.load(&file.display().to_string(), &wasm).map_err(|error| error.refusal.to_string())
+}
+
+/// The current set: what a region consults at each step, and what a reload replaces.
+#[derive(Debug, Clone)]
+pub struct Plugins {
+    current: Arc<ArcSwap<PluginSet>>,
+}
+
+impl Plugins {
+    /// Begins with `set`.
+    pub fn new(set: PluginSet) -> Plugins {
+        Plugins { current: Arc::new(ArcSwap::from_pointee(set)) }
+    }
+
+    /// The set as of now; hold on to it for one step, not longer.
+    pub fn current(&self) -> Arc<PluginSet> {
+        self.current.load_full()
+    }
+
+    /// Replaces the set for every holder of this handle. Calls that are under way end with the plugin they began
+    /// with.
+    pub fn swap(&self, set: PluginSet) {
+        self.current.store(Arc::new(set));
+    }
+}

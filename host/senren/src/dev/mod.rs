@@ -1,0 +1,222 @@
+//! `senren dev`: everything on one machine for one file, proven with a client's eyes, and kept running.
+//!
+//! From here on it is a user like any other: it applies the file over gRPC, waits as `senren apply --wait` does,
+//! and connects to the databases at the endpoints it is told.
+
+mod data;
+mod machine;
+mod proofs;
+mod prove;
+mod show;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    time::Duration,
+};
+
+use futures::FutureExt as _;
+
+use senren_api::{RegionId, v1::{ListRegionsRequest, ResourceStatus}};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use self::{
+    data::DataDir,
+    machine::{Machine, Plan},
+    proofs::Proofs,
+};
+use crate::{
+    apply,
+    cli::DevArgs,
+    client::{Client, Endpoint},
+    document::Document,
+    exit::{Exit, Failure},
+    progress::Progress,
+    shutdown, telemetry,
+    views::Applied,
+    wait::{self, Goals},
+};
+
+/// Runs until interrupted, or with `--once` until all is proven.
+pub async fn run(args: DevArgs) -> Result<(), Failure> {
+    let document = Document::read(&args.file)?;
+    let plugin_dir = plugin_dir(args.plugin_dir.clone())?;
+    check_port(args.listen)?;
+    let mut data = DataDir::open(args.data_dir.as_deref())?;
+    telemetry::init_to_file(&data.log())?;
+    let shutdown = shutdown::on_signal()?;
+
+    let mut regions: BTreeSet<RegionId> = document.regions();
+    regions.extend(args.regions.iter().cloned());
+    show::starting(&regions, data.path(), &data.log());
+    let plan = Plan {
+        regions: regions.iter().cloned().collect(),
+        plugin_dir,
+        database_url: args.database_url.clone(),
+        listen: args.listen,
+    };
+    let started = jiff::Timestamp::now().as_second();
+    let mut machine = tokio::select! {
+        machine = Machine::start(plan, &mut data) => machine?,
+        () = shutdown.cancelled() => return Err(interrupted()),
+    };
+    let walk = Walk {
+        client: Client::connect(&Endpoint::local(machine.addr())?).await?,
+        clusters: machine.clusters(),
+        document,
+        args,
+        started,
+    };
+    let result = tokio::select! {
+        result = walk.run(&shutdown) => result,
+        error = machine.failed() => Err(error.into()),
+    };
+    machine.stop().await;
+    result
+}
+
+/// The way from the file to the proof, as a user goes it.
+struct Walk {
+    client: Client,
+    clusters: BTreeMap<RegionId, kube::Client>,
+    document: Document,
+    args: DevArgs,
+    /// When, in seconds since the Unix epoch.
+    started: i64,
+}
+
+impl Walk {
+    async fn run(&self, shutdown: &CancellationToken) -> Result<(), Failure> {
+        let result = tokio::select! {
+            result = self.prove_all() => result,
+            () = shutdown.cancelled() => return Err(interrupted()),
+        };
+        if self.args.once {
+            return result;
+        }
+        if let Err(failure) = result {
+            eprintln!("senren: {failure}");
+        }
+        tokio::select! {
+            () = show::changes(&self.client, self.site()) => {}
+            () = shutdown.cancelled() => {}
+        }
+        eprintln!("stopping; the data stay");
+        Ok(())
+    }
+
+    fn site(&self) -> &str {
+        &self.document.request.site
+    }
+
+    /// Applies the file, waits, proves, and shows what was found.
+    async fn prove_all(&self) -> Result<(), Failure> {
+        let deadline = Instant::now() + self.args.timeout;
+        self.wait_for_regions(deadline).await?;
+
+        let begin = Instant::now();
+        let mut client = self.client.clone();
+        let response = apply::apply(&mut client, self.document.request.clone(), &self.document).await?;
+        let applied = Applied::from(response.clone());
+        eprintln!("{}", apply::summary(&applied));
+        for warning in &applied.warnings {
+            eprintln!("warning: {}: {}", warning.code, warning.message);
+        }
+
+        let mut proofs = Proofs::new(begin, deadline, self.clusters.clone());
+        let mut progress = Progress::on_stderr();
+        let timeout = deadline - begin;
+        let (_, first) = wait::converge(&client, Goals::of(&response), timeout, |status, settled| {
+            progress.show(status, settled);
+            if settled {
+                proofs.start(status);
+            }
+        })
+        .await;
+        let proofs = proofs.finish().await;
+        // What was ready when the proof began may have lost its processes with the previous run: look again.
+        let (goals, last) = match first {
+            Ok(()) => wait::converge(&client, Goals::of(&response), deadline - Instant::now(), |_, _| {}).await,
+            failed => wait::converge(&client, Goals::of(&response), Duration::ZERO, |_, _| {})
+                .map(|(goals, _)| (goals, failed))
+                .await,
+        };
+        progress.finish();
+        let resources: Vec<ResourceStatus> = goals.into_latest().collect();
+        show::table(&resources, &proofs)?;
+        let verdict = last.and_then(|()| show::verdict(&proofs));
+        if !self.args.once {
+            show::hints(&self.client.endpoint, &self.args.file, &resources, &proofs);
+        }
+        verdict
+    }
+
+    /// Until every region has been heard of since we started.
+    async fn wait_for_regions(&self, deadline: Instant) -> Result<(), Failure> {
+        let mut client = self.client.clone();
+        loop {
+            let response = client.grpc.list_regions(ListRegionsRequest {}).await;
+            let response = response.map_err(|status| client.failure(&status))?.into_inner();
+            let heard = |id: &RegionId| {
+                response.regions.iter().find(|region| region.id == id.as_str()).is_some_and(|region| {
+                    region.phase == "Connected"
+                        && region.last_heartbeat_at.is_some_and(|at| at.seconds >= self.started)
+                })
+            };
+            let missing: Vec<&str> =
+                self.clusters.keys().filter(|id| !heard(id)).map(RegionId::as_str).collect();
+            if missing.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                let message = format!("no heartbeat from {}; the log may say why", missing.join(", "));
+                return Err(Failure::new(Exit::TimedOut, message));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// Where the plugins are: as told, or beside this program, or where `make plugins` puts them.
+fn plugin_dir(told: Option<PathBuf>) -> Result<PathBuf, Failure> {
+    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("plugins")));
+    let found = match told {
+        Some(dir) => return if has_plugins(&dir) { Ok(dir) } else { Err(no_plugins(&dir)) },
+        None => beside.clone().filter(|dir| has_plugins(dir)),
+    };
+    found.ok_or_else(|| no_plugins(&beside.unwrap_or_else(|| "plugins".into())))
+}
+
+fn has_plugins(dir: &std::path::Path) -> bool {
+    let files = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    files.into_iter().any(|file| file.path().extension().is_some_and(|extension| extension == "wasm"))
+}
+
+fn no_plugins(dir: &std::path::Path) -> Failure {
+    let message = format!(
+        "there is no plugin (.wasm) in {}; build them with `make plugins` or `senren plugin build`, or name their \
+         directory with --plugin-dir or PLUGIN_DIR",
+        dir.display()
+    );
+    Failure::new(Exit::Usage, message)
+}
+
+/// Says early, and in words, that the address is taken. Port 0 is always free.
+fn check_port(listen: SocketAddr) -> Result<(), Failure> {
+    match TcpListener::bind(listen) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let message = format!(
+                "cannot listen on {listen}: {error}; is another senren running? Stop it, or name another address with \
+                 --listen"
+            );
+            Err(Failure::new(Exit::Failed, message))
+        }
+    }
+}
+
+fn interrupted() -> Failure {
+    Failure::new(Exit::Interrupted, "interrupted")
+}

@@ -1,0 +1,126 @@
+//! What `senren dev` says.
+
+use std::{collections::BTreeSet, path::Path};
+
+use jiff::{SignedDuration, Timestamp};
+use senren_api::{RegionId, v1::{ResourceStatus, WatchStatusRequest}};
+
+use super::{
+    proofs::{Found, PROVABLE, Results},
+    prove::{KEY, Proof},
+};
+use crate::{
+    client::{Client, Endpoint},
+    exit::{Exit, Failure},
+    output,
+    progress::Progress,
+    table,
+    views::Resource,
+};
+
+/// What is about to be started.
+pub fn starting(regions: &BTreeSet<RegionId>, data: &Path, log: &Path) {
+    let regions: Vec<&str> = regions.iter().map(RegionId::as_str).collect();
+    eprintln!("starting a control plane and regions {}", regions.join(", "));
+    eprintln!("data in {}, log in {}", data.display(), log.display());
+}
+
+/// The resources and what was found out about each.
+pub fn table(resources: &[ResourceStatus], proofs: &Results) -> Result<(), Failure> {
+    let resources: Vec<Resource> = resources.iter().cloned().map(Resource::from).collect();
+    let mut text = table::resources(&resources, Timestamp::now()).render();
+    text.push('\n');
+    for resource in &resources {
+        let found = proofs.get(&(resource.region.clone(), resource.name.clone()));
+        text += &format!("{} {}: {}\n", resource.region, resource.name, told(resource, found));
+    }
+    output::print(&text)
+}
+
+fn told(resource: &Resource, found: Option<&Found>) -> String {
+    match found {
+        Some(Found { after, proof: Ok(proof) }) => proven(proof, *after),
+        Some(Found { proof: Err(error), .. }) => format!("NOT proven: {error:#}"),
+        None if resource.r#type != PROVABLE => "no proof is known for its type".into(),
+        None => "NOT proven: it did not get ready".into(),
+    }
+}
+
+fn proven(proof: &Proof, after: std::time::Duration) -> String {
+    let ping = proof.ping.as_secs_f64() * 1000.0;
+    let mut text = format!("PING ({ping:.2} ms), SET and GET work");
+    if proof.password.is_some() {
+        text += ", with its password";
+    }
+    match proof.replicas {
+        0 => {}
+        1 => text += ", and its replica has the value",
+        n => text += &format!(", and its {n} replicas have the value"),
+    }
+    text += &format!("; proven {} after the apply", seconds(after));
+    if let Some(before) = &proof.before {
+        text += &format!("; it still held {before:?}");
+    }
+    text
+}
+
+/// The result in one line, or as a failure.
+pub fn verdict(proofs: &Results) -> Result<(), Failure> {
+    let failed = proofs.values().filter(|found| found.proof.is_err()).count();
+    if failed > 0 {
+        return Err(Failure::new(Exit::Failed, format!("{failed} of {} databases could not be proven", proofs.len())));
+    }
+    let slowest = proofs.values().map(|found| found.after).max().unwrap_or_default();
+    output::print(&format!("{} proven, the last one {} after the apply", databases(proofs.len()), seconds(slowest)))
+}
+
+fn databases(count: usize) -> String {
+    if count == 1 { "1 database is".into() } else { format!("{count} databases are") }
+}
+
+fn seconds(duration: std::time::Duration) -> String {
+    table::seconds(SignedDuration::try_from(duration).unwrap_or_default())
+}
+
+/// How to go on from a second terminal.
+pub fn hints(endpoint: &Endpoint, file: &Path, resources: &[ResourceStatus], proofs: &Results) {
+    let mut text = String::from("\nFrom a second terminal:\n");
+    let default = endpoint.to_string().ends_with(":7443");
+    if !default {
+        text += &format!("  export SENREN_ENDPOINT={endpoint}\n");
+    }
+    for resource in resources {
+        let found = proofs.get(&(resource.region.clone(), resource.name.clone()));
+        let (Some(Found { proof: Ok(proof), .. }), Some(endpoint)) = (found, resource.endpoints.first()) else {
+            continue;
+        };
+        let auth = proof.password.as_ref().map(|password| format!("REDISCLI_AUTH={password} ")).unwrap_or_default();
+        text += &format!(
+            "  {auth}redis-cli -h {} -p {} get {KEY}   # {} in {}\n",
+            endpoint.host, endpoint.port, resource.name, resource.region
+        );
+    }
+    text += "  senren status --watch\n";
+    text += &format!("  senren apply -f {} --wait   # after you changed it\n", file.display());
+    eprintln!("{text}Ctrl-C stops everything; the data stay.\n");
+}
+
+/// Shows every change from now on, until it is dropped.
+pub async fn changes(client: &Client, site: &str) {
+    let mut progress = Progress::lines();
+    loop {
+        let request = WatchStatusRequest { site: site.to_owned(), ..Default::default() };
+        if let Ok(events) = client.grpc.clone().watch_status(request).await {
+            let mut events = events.into_inner();
+            let mut synced = false;
+            while let Ok(Some(event)) = events.message().await {
+                match (&event.resource, synced) {
+                    (Some(status), true) => progress.show(status, status.ready),
+                    (Some(status), false) => progress.know(status),
+                    (None, _) => synced = true,
+                }
+            }
+        }
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    }
+}

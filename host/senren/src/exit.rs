@@ -1,0 +1,56 @@
+//! How a command ends: the exit statuses that scripts rely on, and what is said on standard error.
+
+use std::{fmt, process::ExitCode};
+
+/// Exit status of the process. Documented in `docs/users.md`; a number never changes its meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Something failed: a resource did not converge, a plane could not run.
+    Failed = 1,
+    /// The command line or the file is wrong; nothing was sent, or the control plane refused it as invalid.
+    Usage = 2,
+    /// No control plane answered at the endpoint.
+    Unreachable = 3,
+    /// The control plane understood and refused: the revision moved, a protected resource would go.
+    Refused = 4,
+    /// `--wait` gave up before everything was ready.
+    TimedOut = 5,
+    /// SIGINT or SIGTERM ended a command that was not done.
+    Interrupted = 130,
+}
+
+/// Why a command did not do what it was asked to: for people, and for scripts.
+#[derive(Debug)]
+pub struct Failure {
+    /// What the process ends with.
+    pub exit: Exit,
+    message: String,
+}
+
+impl Failure {
+    /// `message` says what, where and what to do; it may have several lines.
+    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into() }
+    }
+
+    /// Prints the message on standard error.
+    pub fn report(&self) -> ExitCode {
+        if !self.message.is_empty() {
+            eprintln!("senren: {self}");
+        }
+        ExitCode::from(self.exit as u8)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    /// What no caller can do anything about, with its chain of causes.
+    fn from(error: anyhow::Error) -> Self {
+        Self::new(Exit::Failed, format!("{error:#}"))
+    }
+}

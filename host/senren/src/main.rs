@@ -1,0 +1,64 @@
+//! The one binary of senren: the control plane, the regional plane, the command line, and `senren dev`, which is
+//! all of them on one machine. This file parses and calls; everything else is in the module it calls.
+
+mod apply;
+mod cli;
+mod client;
+mod dev;
+mod document;
+mod exit;
+mod output;
+mod planes;
+mod plugin;
+mod progress;
+mod regions;
+mod shutdown;
+mod status;
+mod table;
+mod telemetry;
+mod views;
+mod wait;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::{
+    cli::{Cli, Command, PluginCommand},
+    exit::{Exit, Failure},
+};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.command().and_then(run) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Control(_) | Command::Regional(_) => telemetry::init_to_stderr(true),
+        // Into its data directory, once that is ours.
+        Command::Dev(_) => {}
+        _ => telemetry::init_to_stderr(false),
+    }
+    if let Command::Plugin(PluginCommand::Build(args)) = command {
+        return plugin::build(&args);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Failed, format!("cannot start threads: {error}")))?;
+    runtime.block_on(async move {
+        match command {
+            Command::Control(args) => planes::control(*args).await,
+            Command::Regional(args) => planes::regional(*args).await,
+            Command::Dev(args) => dev::run(args).await,
+            Command::Apply(args) => apply::run(args).await,
+            Command::Status(args) => status::run(args).await,
+            Command::Regions(args) => regions::run(args).await,
+            Command::Plugin(_) => Ok(()),
+        }
+    })
+}

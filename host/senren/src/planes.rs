@@ -1,0 +1,34 @@
+//! `senren control` and `senren regional`: configuration in, a plane that runs until it is told to stop.
+
+use anyhow::Context as _;
+use senren_control::Control;
+use senren_engine::{Engine, EngineConfig};
+
+use crate::{
+    cli::{ControlArgs, RegionalArgs},
+    exit::Failure,
+    shutdown,
+};
+
+/// Runs a control plane.
+pub async fn control(args: ControlArgs) -> Result<(), Failure> {
+    let shutdown = shutdown::on_signal()?;
+    let bus = args.bus.connect().await.context("the bus")?;
+    let control = Control::start(args.control, bus, shutdown).await.context("control plane")?;
+    tracing::info!(addr = %control.addr(), "control plane is up");
+    control.join().await?;
+    Ok(())
+}
+
+/// Runs the plane of one region, against the cluster that the environment or kubeconfig names.
+pub async fn regional(args: RegionalArgs) -> Result<(), Failure> {
+    let shutdown = shutdown::on_signal()?;
+    let client = kube::Client::try_default()
+        .await
+        .context("no Kubernetes API: run inside a cluster or set KUBECONFIG")?;
+    let bus = args.bus.connect().await.context("the bus")?;
+    let cache_dir = args.region.plugin_cache_dir.clone();
+    let engine = Engine::new(EngineConfig { cache_dir, ..Default::default() }).context("plugin engine")?;
+    senren_region::run(args.region, client, bus, engine, shutdown).await?;
+    Ok(())
+}

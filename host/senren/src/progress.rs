@@ -1,0 +1,120 @@
+//! How things come along, on standard error: a line per resource that moves on a terminal, plain lines where a
+//! log is kept.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    io::IsTerminal as _,
+    time::Duration,
+};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use senren_api::v1::ResourceStatus;
+
+/// More resources than this share one line.
+const MAX_LINES: usize = 15;
+
+/// Region and name.
+type Key = (String, String);
+
+/// A display of resources on their way.
+pub struct Progress {
+    kind: Kind,
+}
+
+enum Kind {
+    Terminal { all: MultiProgress, overall: ProgressBar, bars: BTreeMap<Key, ProgressBar>, settled: HashMap<Key, bool> },
+    Lines { last: HashMap<Key, String> },
+}
+
+impl Progress {
+    /// Live where standard error is a terminal.
+    pub fn on_stderr() -> Self {
+        let kind = if std::io::stderr().is_terminal() {
+            let all = MultiProgress::new();
+            let overall = all.add(spinner("{spinner} {msg}  {elapsed}"));
+            overall.set_message("waiting");
+            Kind::Terminal { all, overall, bars: BTreeMap::new(), settled: HashMap::new() }
+        } else {
+            Kind::Lines { last: HashMap::new() }
+        };
+        Self { kind }
+    }
+
+    /// Plain lines, also on a terminal.
+    pub fn lines() -> Self {
+        Self { kind: Kind::Lines { last: HashMap::new() } }
+    }
+
+    /// Takes note of a resource without showing it.
+    pub fn know(&mut self, status: &ResourceStatus) {
+        if let Kind::Lines { last } = &mut self.kind {
+            last.insert((status.region.clone(), status.name.clone()), line(status));
+        }
+    }
+
+    /// Shows what is new of a resource; `settled`: nothing more is waited for.
+    pub fn show(&mut self, status: &ResourceStatus, settled: bool) {
+        let key = (status.region.clone(), status.name.clone());
+        match &mut self.kind {
+            Kind::Lines { last } => {
+                let line = line(status);
+                if last.get(&key) != Some(&line) {
+                    eprintln!("{}  {}  {}", status.region, status.name, line.trim_end());
+                    last.insert(key, line);
+                }
+            }
+            Kind::Terminal { all, overall, bars, settled: known } => {
+                known.insert(key.clone(), settled);
+                let done = known.values().filter(|settled| **settled).count();
+                overall.set_message(format!("{done} of {} done", known.len()));
+                if !bars.contains_key(&key) && bars.len() < MAX_LINES {
+                    bars.insert(key.clone(), all.insert_before(overall, spinner("{spinner} {msg}")));
+                }
+                let Some(bar) = bars.get(&key) else { return };
+                let message =
+                    format!("{:<18} {:<24} {:<9} {}", status.region, status.name, status.phase, why(status));
+                if settled {
+                    bar.set_style(style(if status.ready { "✓ {msg}" } else { "· {msg}" }));
+                    bar.abandon_with_message(message.trim_end().to_owned());
+                } else {
+                    bar.set_message(message.trim_end().to_owned());
+                }
+            }
+        }
+    }
+
+    /// Takes the display away; what was said in lines stays.
+    pub fn finish(self) {
+        if let Kind::Terminal { all, overall, .. } = self.kind {
+            overall.finish_and_clear();
+            // Who cannot draw cannot clear either.
+            let _ = all.clear();
+        }
+    }
+}
+
+fn line(status: &ResourceStatus) -> String {
+    format!("{}  {}", if status.deleting { "Deleting" } else { &status.phase }, why(status))
+}
+
+/// Reason and message where it isn't ready.
+fn why(status: &ResourceStatus) -> String {
+    if status.ready {
+        return status.endpoints.first().map(|e| format!("{}:{}", e.host, e.port)).unwrap_or_default();
+    }
+    match (status.reason.as_str(), status.message.lines().next().unwrap_or_default()) {
+        (reason, "") => reason.to_owned(),
+        ("", message) => message.to_owned(),
+        (reason, message) => format!("{reason}: {message}"),
+    }
+}
+
+fn spinner(template: &str) -> ProgressBar {
+    let bar = ProgressBar::new_spinner().with_style(style(template));
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
+}

@@ -1,0 +1,311 @@
+//! Waiting until what an apply asked for is there: a pure tracker of goals, and a driver that feeds it from
+//! WatchStatus, reconnecting as needed, until all is settled or time is up.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use senren_api::v1::{
+    ApplyStateResponse, ResourceStatus, WatchStatusRequest, WatchStatusResponse, resource_change::Action,
+    watch_status_response::Kind,
+};
+use tokio::time::Instant;
+
+use crate::{
+    client::Client,
+    exit::{Exit, Failure},
+};
+
+/// How long a resource may be `Failed` while nothing else is on its way, before we call that the result: a
+/// failure that the region retries often passes.
+const FAILED_GRACE: Duration = Duration::from_secs(5);
+
+/// Region and name.
+type Key = (String, String);
+
+/// What is waited for.
+#[derive(Debug, Default)]
+pub struct Goals {
+    site: String,
+    goals: BTreeMap<Key, Goal>,
+    /// Whether the current watch has shown all there was.
+    synced: bool,
+}
+
+#[derive(Debug)]
+struct Goal {
+    /// Empty where only the absence of `gone` is waited for.
+    uid: String,
+    generation: u64,
+    /// It must disappear.
+    gone: bool,
+    /// As last seen.
+    latest: Option<ResourceStatus>,
+}
+
+/// How far a resource is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// As asked for.
+    Done,
+    /// On its way.
+    Moving,
+    /// `Failed`, as the region says.
+    Failed,
+    /// A later apply has changed or removed it.
+    Superseded,
+}
+
+impl Goals {
+    /// Everything in the answer to an apply.
+    pub fn of(response: &ApplyStateResponse) -> Self {
+        let mut goals = BTreeMap::new();
+        for change in &response.changes {
+            let gone = change.action() == Action::Deleted;
+            let key = (change.region.clone(), change.name.clone());
+            let goal = Goal { uid: change.uid.clone(), generation: change.generation, gone, latest: None };
+            // Of a name that is deleted and created again, the new one counts.
+            if !gone || !goals.contains_key(&key) {
+                goals.insert(key, goal);
+            }
+        }
+        Self { site: response.site.clone(), goals, synced: false }
+    }
+
+    /// Takes in one event; returns the status it is about, where that is a goal of ours.
+    pub fn observe(&mut self, event: WatchStatusResponse) -> Option<(&ResourceStatus, Standing)> {
+        let kind = event.kind();
+        self.synced |= kind == Kind::Synced;
+        let status = event.resource?;
+        let synced = self.synced;
+        let goal = self.goals.get_mut(&(status.region.clone(), status.name.clone()))?;
+        match kind {
+            Kind::Removed if status.uid != goal.uid => return None,
+            Kind::Removed => {
+                goal.latest = None;
+                return None;
+            }
+            _ => goal.latest = Some(status),
+        }
+        let standing = goal.standing(synced);
+        goal.latest.as_ref().map(|latest| (latest, standing))
+    }
+
+    /// A new watch begins: nothing it has not shown is known to be gone.
+    fn restart(&mut self) {
+        self.synced = false;
+    }
+
+    /// How far all of it is: the least far that any is.
+    pub fn standing(&self) -> Standing {
+        let standings = || self.goals.values().map(|goal| goal.standing(self.synced));
+        [Standing::Moving, Standing::Failed, Standing::Superseded]
+            .into_iter()
+            .find(|standing| standings().any(|s| s == *standing))
+            .unwrap_or(Standing::Done)
+    }
+
+    /// The resources that are left, ordered by (region, name).
+    pub fn into_latest(self) -> impl Iterator<Item = ResourceStatus> {
+        self.goals.into_values().filter_map(|goal| goal.latest)
+    }
+
+    /// What is not as asked for, one line each.
+    fn unfinished(&self) -> String {
+        let lines = self.goals.iter().filter_map(|((region, name), goal)| {
+            let what = match (goal.standing(self.synced), &goal.latest) {
+                (Standing::Done, _) => return None,
+                (Standing::Superseded, _) => "a later apply changed or deleted it".to_owned(),
+                (_, None) => "no status yet".to_owned(),
+                (_, Some(status)) => {
+                    let parts = [status.phase.as_str(), &status.reason, &status.message];
+                    parts.iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join(": ")
+                }
+            };
+            Some(format!("\n  {region}  {name}: {what}"))
+        });
+        lines.collect()
+    }
+}
+
+impl Goal {
+    fn standing(&self, synced: bool) -> Standing {
+        let Some(status) = &self.latest else {
+            return match (self.gone, synced) {
+                (true, true) => Standing::Done,
+                (false, true) => Standing::Superseded,
+                (_, false) => Standing::Moving,
+            };
+        };
+        let ours = status.uid == self.uid;
+        if self.gone {
+            return if ours { Standing::Moving } else { Standing::Done };
+        }
+        if !ours || status.generation > self.generation || status.deleting {
+            return Standing::Superseded;
+        }
+        let current = status.observed_generation >= self.generation;
+        match (current && status.ready, current && status.phase == "Failed") {
+            (true, _) => Standing::Done,
+            (_, true) => Standing::Failed,
+            _ => Standing::Moving,
+        }
+    }
+}
+
+/// Watches until every goal is reached, or something failed for good, or `timeout` is over. `each` is called
+/// with every new status and whether it is settled. The goals come back as they were last seen.
+pub async fn converge(
+    client: &Client,
+    mut goals: Goals,
+    timeout: Duration,
+    mut each: impl FnMut(&ResourceStatus, bool),
+) -> (Goals, Result<(), Failure>) {
+    let deadline = Instant::now() + timeout;
+    let mut patience = Patience::default();
+    let mut lost = None;
+    loop {
+        match watch(client, &mut goals, deadline, &mut patience, &mut each).await {
+            Ok(()) => break,
+            Err(failure) if failure.exit == Exit::Unreachable && Instant::now() < deadline => {
+                // Once is enough to say it.
+                if lost.replace(()).is_none() {
+                    eprintln!("senren: {failure}\nsenren: trying again");
+                }
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            Err(failure) => return (goals, Err(failure)),
+        }
+    }
+    let result = match goals.standing() {
+        Standing::Done => Ok(()),
+        Standing::Moving => {
+            let text = format!("not ready after {}s:{}", timeout.as_secs(), goals.unfinished());
+            Err(Failure::new(Exit::TimedOut, text))
+        }
+        Standing::Failed | Standing::Superseded => {
+            Err(Failure::new(Exit::Failed, format!("not as declared:{}", goals.unfinished())))
+        }
+    };
+    (goals, result)
+}
+
+/// One watch, until there is nothing more to wait for, the deadline, or an error.
+async fn watch(
+    client: &Client,
+    goals: &mut Goals,
+    deadline: Instant,
+    patience: &mut Patience,
+    each: &mut impl FnMut(&ResourceStatus, bool),
+) -> Result<(), Failure> {
+    goals.restart();
+    let request = WatchStatusRequest { site: goals.site.clone(), ..Default::default() };
+    let mut grpc = client.grpc.clone();
+    let response = grpc.watch_status(request).await.map_err(|status| client.failure(&status))?;
+    let mut events = response.into_inner();
+    loop {
+        let until = match patience.until(goals.standing()) {
+            Some(end) => end.min(deadline),
+            None => deadline,
+        };
+        tokio::select! {
+            event = events.message() => match event.map_err(|status| client.failure(&status))? {
+                Some(event) => {
+                    if let Some((status, standing)) = goals.observe(event) {
+                        each(status, standing == Standing::Done);
+                    }
+                }
+                None => return Err(Failure::new(Exit::Unreachable, "the control plane ended the watch")),
+            },
+            () = tokio::time::sleep_until(until) => return Ok(()),
+        }
+    }
+}
+
+/// Until when a standing is watched for a change: not at all once all is done, for a while once all that is left
+/// has failed, and as long as it takes while something moves.
+#[derive(Default)]
+struct Patience {
+    failed_since: Option<Instant>,
+}
+
+impl Patience {
+    fn until(&mut self, standing: Standing) -> Option<Instant> {
+        match standing {
+            Standing::Moving => {
+                self.failed_since = None;
+                None
+            }
+            Standing::Done | Standing::Superseded => Some(Instant::now()),
+            Standing::Failed => Some(*self.failed_since.get_or_insert_with(Instant::now) + FAILED_GRACE),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use senren_api::v1::ResourceChange;
+
+    use super::*;
+
+    const SYNCED: WatchStatusResponse =
+        WatchStatusResponse { kind: Kind::Synced as i32, resource: None, revision: 1 };
+
+    fn change(uid: &str, action: Action) -> ResourceChange {
+        ResourceChange {
+            region: "aws:r".into(),
+            name: "a".into(),
+            uid: uid.into(),
+            action: action.into(),
+            generation: 2,
+            ..Default::default()
+        }
+    }
+
+    fn event(kind: Kind, uid: &str, generation: u64, phase: &str) -> WatchStatusResponse {
+        let resource = ResourceStatus {
+            region: "aws:r".into(),
+            name: "a".into(),
+            uid: uid.into(),
+            generation,
+            observed_generation: generation,
+            phase: phase.into(),
+            ready: phase == "Ready",
+            ..Default::default()
+        };
+        WatchStatusResponse { kind: kind.into(), resource: Some(resource), revision: 1 }
+    }
+
+    fn check(action: Action, events: Vec<WatchStatusResponse>, expected: Standing) {
+        let response = ApplyStateResponse { changes: vec![change("u", action)], ..Default::default() };
+        let mut goals = Goals::of(&response);
+        let shown = format!("{events:?}");
+        for event in events {
+            goals.observe(event);
+        }
+        assert_eq!(goals.standing(), expected, "{action:?} {shown}");
+    }
+
+    #[test]
+    fn a_resource_is_done_when_its_generation_is_ready() {
+        check(Action::Created, vec![], Standing::Moving);
+        check(Action::Created, vec![event(Kind::Changed, "u", 2, "Creating"), SYNCED], Standing::Moving);
+        check(Action::Created, vec![event(Kind::Changed, "u", 2, "Ready")], Standing::Done);
+        check(Action::Updated, vec![event(Kind::Changed, "u", 1, "Ready"), SYNCED], Standing::Moving);
+        check(Action::Created, vec![event(Kind::Changed, "u", 2, "Failed")], Standing::Failed);
+    }
+
+    #[test]
+    fn a_deleted_resource_is_done_when_it_is_gone() {
+        check(Action::Deleted, vec![event(Kind::Changed, "u", 2, "Deleting"), SYNCED], Standing::Moving);
+        check(Action::Deleted, vec![SYNCED], Standing::Done);
+        let removed = vec![event(Kind::Changed, "u", 2, "Deleting"), SYNCED, event(Kind::Removed, "u", 2, "Deleting")];
+        check(Action::Deleted, removed, Standing::Done);
+        check(Action::Deleted, vec![event(Kind::Changed, "other", 3, "Creating"), SYNCED], Standing::Done);
+    }
+
+    #[test]
+    fn a_later_apply_is_told_from_a_failure() {
+        check(Action::Created, vec![event(Kind::Changed, "other", 3, "Creating")], Standing::Superseded);
+        check(Action::Created, vec![event(Kind::Changed, "u", 3, "Updating")], Standing::Superseded);
+        check(Action::Created, vec![SYNCED], Standing::Superseded);
+    }
+}

@@ -1,0 +1,63 @@
+"""Declare databases once, for any set of regions in any clouds.
+
+    from senren import SenrenClient, Database
+
+    SenrenClient(endpoint="localhost:7443").apply_state(
+        databases=[
+            Database(
+                name="global-features",
+                type="redis",
+                memory_mb=64,
+                regions=["aws:us-east-1", "gcp:us-central1"],
+            )
+        ]
+    )
+"""
+
+from .client import SenrenClient
+from .errors import (
+    Conflict,
+    FieldViolation,
+    InvalidRequest,
+    NotConverged,
+    Refused,
+    SenrenError,
+    TimedOut,
+    Unreachable,
+)
+from .types import (
+    ApplyResult,
+    Condition,
+    Database,
+    Endpoint,
+    Plugin,
+    Region,
+    Resource,
+    ResourceChange,
+    SiteStatus,
+    StatusEvent,
+    Warning,
+)
+
+__all__ = [
+    "ApplyResult",
+    "Condition",
+    "Conflict",
+    "Database",
+    "Endpoint",
+    "FieldViolation",
+    "InvalidRequest",
+    "NotConverged",
+    "Plugin",
+    "Refused",
+    "Region",
+    "Resource",
+    "ResourceChange",
+    "SenrenClient",
+    "SenrenError",
+    "SiteStatus",
+    "StatusEvent",
+    "TimedOut",
+    "Unreachable",
+    "Warning",
+]

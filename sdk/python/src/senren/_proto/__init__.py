@@ -1,0 +1,1 @@
+"""Generated from proto/ by scripts/generate-python. Not to be edited."""

@@ -1,0 +1,109 @@
+"""Whether what an apply asked for is there yet: pure bookkeeping, fed with the events of a watch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from .types import ApplyResult, Resource, ResourceChange, StatusEvent
+
+#: How long something may be ``Failed`` while nothing else is on its way: a failure that is retried often passes.
+FAILED_GRACE = 5.0
+
+
+@dataclass
+class _Goal:
+    change: ResourceChange
+    latest: Resource | None = None
+
+    def standing(self, synced: bool) -> str:
+        """``done``, ``moving``, ``failed`` or ``superseded`` by a later apply."""
+        gone, latest = self.change.action == "deleted", self.latest
+        if latest is None:
+            return "moving" if not synced else "done" if gone else "superseded"
+        ours = latest.uid == self.change.uid
+        if gone:
+            return "moving" if ours else "done"
+        if not ours or latest.generation > self.change.generation or latest.deleting:
+            return "superseded"
+        current = latest.observed_generation >= self.change.generation
+        if current and latest.ready:
+            return "done"
+        return "failed" if current and latest.phase == "Failed" else "moving"
+
+
+class Goals:
+    """What is waited for."""
+
+    def __init__(self, result: ApplyResult) -> None:
+        self._result = result
+        self._goals: dict[tuple[str, str], _Goal] = {}
+        for change in result.changes:
+            key = (change.region, change.name)
+            # Of a name that is deleted and created again, the new one counts.
+            if change.action != "deleted" or key not in self._goals:
+                self._goals[key] = _Goal(change)
+        self._synced = not self._goals
+        self._given_up = False
+
+    def restart(self) -> None:
+        """A new watch begins: what it has not shown is not known to be gone."""
+        self._synced = False
+
+    def observe(self, event: StatusEvent) -> None:
+        """Takes in one event."""
+        self._synced |= event.kind == "synced"
+        if event.resource is None:
+            return
+        goal = self._goals.get((event.resource.region, event.resource.name))
+        if goal is None:
+            return
+        if event.kind == "changed":
+            goal.latest = event.resource
+        elif event.kind == "removed" and goal.change.uid == event.resource.uid:
+            goal.latest = None
+
+    def settled(self) -> bool:
+        """Nothing more is waited for."""
+        return self._given_up or not self._standings() & {"moving", "failed"}
+
+    def failed(self) -> bool:
+        """Something is not as declared."""
+        return self._standings() != {"done"} and bool(self._goals)
+
+    def patience(self, left: float) -> float:
+        """How long to go on watching."""
+        only_failures = "failed" in self._standings() and "moving" not in self._standings()
+        return min(left, FAILED_GRACE) if only_failures else left
+
+    def give_up(self) -> None:
+        """What failed stays failed."""
+        self._given_up = "moving" not in self._standings()
+
+    def missing(self) -> list[Resource]:
+        """What is not as declared, where its status is known."""
+        goals = [goal for goal in self._goals.values() if goal.standing(self._synced) != "done"]
+        return [goal.latest for goal in goals if goal.latest is not None]
+
+    def unfinished(self) -> str:
+        """The same in words, one line each."""
+        lines = []
+        for (region, name), goal in sorted(self._goals.items()):
+            standing, latest = goal.standing(self._synced), goal.latest
+            if standing == "done":
+                continue
+            if standing == "superseded":
+                what = "a later apply changed or deleted it"
+            elif latest is None:
+                what = "no status yet"
+            else:
+                what = ": ".join(part for part in (latest.phase, latest.reason, latest.message) if part)
+            lines.append(f"\n  {region}  {name}: {what}")
+        return "".join(lines)
+
+    def result(self) -> ApplyResult:
+        """The apply's result with the resources as they are now."""
+        latest = [goal.latest for _, goal in sorted(self._goals.items()) if goal.change.action != "deleted"]
+        return replace(self._result, resources=tuple(r for r in latest if r is not None))
+
+    def _standings(self) -> set[str]:
+        return {goal.standing(self._synced) for goal in self._goals.values()}

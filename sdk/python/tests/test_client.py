@@ -1,0 +1,150 @@
+"""The client against a real control plane with real regions and real databases."""
+
+from __future__ import annotations
+
+import socket
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+
+from conftest import OTHER_REGION, REGION, free_port
+from senren import (
+    Conflict,
+    Database,
+    InvalidRequest,
+    Refused,
+    Resource,
+    SenrenClient,
+    TimedOut,
+    Unreachable,
+)
+
+
+def database(**changes: Any) -> Database:
+    return Database(**{"name": "global-features", "type": "redis", "regions": [REGION], "memory_mb": 64, **changes})
+
+
+def ping(resource: Resource) -> bytes:
+    assert resource.host and resource.port
+    with socket.create_connection((resource.host, resource.port), timeout=5) as connection:
+        connection.sendall(b"PING\r\n")
+        return connection.recv(64)
+
+
+def test_the_example_of_the_readme_gives_a_redis_in_each_region(endpoint: str, client: SenrenClient) -> None:
+    result = SenrenClient(endpoint=endpoint).apply_state(
+        databases=[
+            Database(
+                name="global-features",
+                type="redis",
+                memory_mb=64,
+                regions=["aws:us-east-1", "gcp:us-central1"],
+            )
+        ]
+    )
+    assert [(c.region, c.name, c.action) for c in result.changes] == [
+        (REGION, "global-features", "created"),
+        (OTHER_REGION, "global-features", "created"),
+    ]
+    assert result.revision > 0 and not result.warnings
+
+
+def test_wait_returns_databases_that_answer(client: SenrenClient) -> None:
+    before = datetime.now(timezone.utc)
+    result = client.apply_state([database()], wait=True, timeout=60)
+    (resource,) = result.resources
+    assert (resource.region, resource.phase, resource.ready) == (REGION, "Ready", True)
+    assert resource.spec["memory_mb"] == 64
+    assert resource.created_at and resource.ready_at and before <= resource.created_at <= resource.ready_at
+    assert ping(resource) == b"+PONG\r\n"
+
+
+def test_applying_the_same_again_changes_nothing(client: SenrenClient) -> None:
+    first = client.apply_state([database()])
+    again = client.apply_state([database()])
+    assert [c.action for c in again.changes] == ["unchanged"]
+    assert again.revision == first.revision
+
+
+def test_a_request_id_makes_a_repetition_harmless(client: SenrenClient) -> None:
+    first = client.apply_state([database()], request_id="deploy-1")
+    assert client.apply_state([database()], request_id="deploy-1") == first
+    with pytest.raises(Refused):
+        client.apply_state([database(memory_mb=65)], request_id="deploy-1")
+
+
+def test_an_unexpected_revision_is_a_conflict(client: SenrenClient) -> None:
+    revision = client.apply_state([database()]).revision
+    with pytest.raises(Conflict, match=str(revision)):
+        client.apply_state([], expected_revision=revision - 1)
+    assert client.get_status().resources[0].name == "global-features"
+
+
+def test_a_protected_database_is_not_deleted(client: SenrenClient) -> None:
+    client.apply_state([database(deletion_protection=True)])
+    with pytest.raises(Refused, match="global-features"):
+        client.apply_state([])
+    client.apply_state([database()])
+
+
+def test_every_problem_of_a_request_is_named_at_once(client: SenrenClient) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        client.apply_state(
+            [database(memory_mb=-1, unheard_of=True), database(name="Bad Name"), database(name="a", regions=["mars"])]
+        )
+    fields = {violation.field for violation in caught.value.violations}
+    assert "databases[0].spec/memory_mb" in fields
+    assert any(field.startswith("databases[1].name") for field in fields)
+    assert any(field.startswith("databases[2].regions") for field in fields)
+    assert "databases[0].spec/memory_mb" in str(caught.value)
+
+
+def test_a_type_that_no_region_has_is_a_warning_or_an_error_that_names_it(client: SenrenClient) -> None:
+    try:
+        result = client.apply_state([database(type="oracle", spec={}, memory_mb=1)])
+    except InvalidRequest as error:
+        assert "oracle" in str(error)
+    else:
+        assert any(w.code == "NoPlugin" and "oracle" in w.message for w in result.warnings)
+
+
+def test_a_region_that_was_never_seen_is_a_warning_and_waiting_for_it_times_out(client: SenrenClient) -> None:
+    result = client.apply_state([database(regions=["aws:eu-west-1"])])
+    assert [w.code for w in result.warnings] == ["RegionNeverSeen"]
+    with pytest.raises(TimedOut, match="global-features") as caught:
+        client.apply_state([database(regions=["aws:eu-west-1"])], wait=True, timeout=0.5)
+    assert [r.region for r in caught.value.resources] == ["aws:eu-west-1"]
+
+
+def test_a_watch_begins_with_everything_and_goes_on_with_changes(client: SenrenClient) -> None:
+    client.apply_state([database()], wait=True, timeout=60)
+    events = client.watch_status(timeout=60)
+    first, synced = next(events), next(events)
+    assert first.kind == "changed" and first.resource and first.resource.name == "global-features"
+    assert synced.kind == "synced" and synced.resource is None
+    client.apply_state([])
+    assert any(event.kind == "removed" for event in events)
+    events.close()
+
+
+def test_a_status_can_be_narrowed(client: SenrenClient) -> None:
+    client.apply_state([database(regions=[REGION, OTHER_REGION]), database(name="other")])
+    assert len(client.get_status().resources) == 3
+    assert {r.region for r in client.get_status(regions=[OTHER_REGION]).resources} == {OTHER_REGION}
+    assert {r.name for r in client.get_status(names=["other"]).resources} == {"other"}
+
+
+def test_regions_say_what_they_can_run(client: SenrenClient) -> None:
+    regions = {region.id: region for region in client.list_regions()}
+    region = regions[REGION]
+    assert region.phase == "Connected" and region.last_heartbeat_at
+    (redis,) = [plugin for plugin in region.plugins if plugin.type == "redis"]
+    assert len(redis.digest) == 64
+    assert "memory_mb" in redis.spec_schema["properties"]
+
+
+def test_a_wrong_endpoint_says_what_was_tried() -> None:
+    address = f"127.0.0.1:{free_port()}"
+    with SenrenClient(address) as client, pytest.raises(Unreachable, match=address):
+        client.list_regions()

@@ -1,0 +1,118 @@
+"""What needs no control plane."""
+
+from __future__ import annotations
+
+import filecmp
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import senren
+from senren import ApplyResult, Database, Resource, ResourceChange, StatusEvent
+from senren._convert import database as to_message
+from senren._wait import Goals
+from senren.client import _target
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.mark.parametrize(
+    "endpoint, expected",
+    [
+        ("localhost:7443", ("localhost:7443", False)),
+        ("localhost", ("localhost:7443", False)),
+        ("127.0.0.1:9", ("127.0.0.1:9", False)),
+        ("[::1]:9", ("[::1]:9", False)),
+        ("senren.example.com", ("senren.example.com:7443", True)),
+        ("http://senren.example.com:7443/", ("senren.example.com:7443", False)),
+        ("https://senren.example.com", ("senren.example.com:443", True)),
+    ],
+)
+def test_an_endpoint_uses_tls_except_on_this_machine(endpoint: str, expected: tuple[str, bool]) -> None:
+    assert _target(endpoint) == expected
+
+
+@pytest.mark.parametrize("endpoint", ["", "ftp://a", "localhost:99999", "http://a/b"])
+def test_a_wrong_endpoint_is_told_at_once(endpoint: str) -> None:
+    with pytest.raises(ValueError, match="write host:port"):
+        _target(endpoint)
+
+
+def test_settings_are_keyword_arguments_or_a_spec() -> None:
+    by_keyword = Database("a", "redis", ["aws:r"], memory_mb=64)
+    assert by_keyword == Database("a", "redis", ["aws:r"], spec={"memory_mb": 64})
+    assert Database("a", "x", ["aws:r"], spec={"name": "inner"}).spec == {"name": "inner"}
+    with pytest.raises(TypeError, match="memory_mb"):
+        Database("a", "redis", ["aws:r"], spec={"memory_mb": 1}, memory_mb=2)
+    with pytest.raises(TypeError, match="list of region ids"):
+        Database("a", "redis", "aws:r")
+
+
+def test_big_integers_survive_and_what_is_no_json_is_refused() -> None:
+    assert to_message(Database("a", "x", ["aws:r"], n=2**60)).spec_json == '{"n":1152921504606846976}'
+    with pytest.raises(ValueError):
+        to_message(Database("a", "x", ["aws:r"], n=float("nan")))
+
+
+def change(action: str = "created", uid: str = "u") -> ResourceChange:
+    return ResourceChange("aws:r", "a", "redis", uid, action, 2)  # type: ignore[arg-type]
+
+
+def event(kind: str = "changed", uid: str = "u", generation: int = 2, phase: str = "Ready") -> StatusEvent:
+    resource = Resource(
+        site="default", region="aws:r", name="a", type="redis", uid=uid, generation=generation,
+        observed_generation=generation, phase=phase, ready=phase == "Ready", reason="", message="", endpoints=(),
+        conditions=(), details=None, observed_at=None, created_at=None, applied_at=None, ready_at=None, spec={},
+        deletion_protection=False, deleting=False,
+    )  # fmt: skip
+    return StatusEvent(kind, 1, None if kind == "synced" else resource)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "action, events, settled, failed",
+    [
+        ("created", [], False, True),
+        ("created", [event(phase="Creating"), event("synced")], False, True),
+        ("created", [event()], True, False),
+        ("updated", [event(generation=1), event("synced")], False, True),
+        ("created", [event(phase="Failed")], False, True),
+        ("created", [event(uid="other", generation=3)], True, True),
+        ("created", [event("synced")], True, True),
+        ("deleted", [event(phase="Deleting"), event("synced")], False, True),
+        ("deleted", [event("synced")], True, False),
+        ("deleted", [event(), event("synced"), event("removed")], True, False),
+    ],
+)
+def test_waiting_ends_when_the_generation_is_ready_or_the_resource_gone(
+    action: str, events: list[StatusEvent], settled: bool, failed: bool
+) -> None:
+    goals = Goals(ApplyResult("default", 2, (change(action),), ()))
+    for each in events:
+        goals.observe(each)
+    assert (goals.settled(), goals.failed()) == (settled, failed)
+
+
+def test_an_apply_without_databases_needs_no_waiting() -> None:
+    goals = Goals(ApplyResult("default", 1, (), ()))
+    assert goals.settled() and not goals.failed()
+
+
+def test_the_generated_code_is_that_of_the_protos(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHON": sys.executable}
+    subprocess.run([ROOT / "scripts/generate-python", tmp_path], check=True, env=environment)
+    generated = Path(senren.__file__).parent / "_proto"
+    names = sorted(path.name for path in tmp_path.iterdir())
+    _, differing, missing = filecmp.cmpfiles(tmp_path, generated, names, shallow=False)
+    assert not differing and not missing, "run scripts/generate-python"
+
+
+def test_types_check() -> None:
+    pytest.importorskip("mypy")
+    package = Path(senren.__file__).parent
+    configuration = ROOT / "sdk/python/pyproject.toml"
+    command = [sys.executable, "-m", "mypy", "--config-file", configuration, "--cache-dir", os.devnull, package]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr

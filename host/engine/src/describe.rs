@@ -186,3 +186,107 @@ fn is_semantic_version(text: &str) -> bool {
     let numeric = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_digit());
     numbers.split('.').count() == 3 && numbers.split('.').all(numeric)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    fn descriptor() -> wit::Descriptor {
+        let kind = |api_version: &str, kind: &str| wit::ApiKind {
+            api_version: api_version.into(),
+            kind: kind.into(),
+        };
+        wit::Descriptor {
+            name: "redis".into(),
+            version: "1.2.3-rc.1+5".into(),
+            types: vec![wit::ResourceType {
+                name: "redis-cluster".into(),
+                kind: "RedisClusterDatabase".into(),
+                plural: "redisclusterdatabases".into(),
+                short_names: vec!["rdc".into()],
+                spec_schema: json!({"type": "object", "required": ["a"], "properties": {
+                    "a": {"type": "integer"}, "b": {"type": "string", "default": "x"}}})
+                .to_string(),
+                printer_columns: json!([{"name": "A", "type": "integer", "jsonPath": ".spec.a"}]).to_string(),
+                example: json!({"a": 1}).to_string(),
+                owns: vec![kind("apps/v1", "StatefulSet"), kind("v1", "Service")],
+                observes: vec![kind("v1", "Pod")],
+                extras: Vec::new(),
+            }],
+            config_schema: json!({"type": "object"}).to_string(),
+            requires: vec!["secret-random".into()],
+            extras: vec![("anything".into(), "1".into())],
+        }
+    }
+
+    /// The message after one thing was made wrong.
+    fn refused(spoil: impl FnOnce(&mut wit::Descriptor), message: &str) {
+        let mut descriptor = descriptor();
+        spoil(&mut descriptor);
+        let refusal = check(&descriptor).map(|_| ()).unwrap_err().to_string();
+        assert!(refusal.contains(message), "{refusal}");
+    }
+
+    #[test]
+    fn a_right_description_is_taken() {
+        assert_eq!(check(&descriptor()).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn names_must_be_usable_where_they_go() {
+        refused(|d| d.name = "Redis".into(), r#"name: "Redis" must be 1 to 40 of a-z"#);
+        refused(|d| d.name = "a".repeat(41), "1 to 40");
+        refused(|d| d.version = "1.2".into(), r#"version: "1.2" is not a version"#);
+        refused(|d| d.types[0].name = "redis-".into(), "last no -");
+        refused(|d| d.types[0].kind = "redis".into(), r#"kind: "redis" is not in CamelCase"#);
+        refused(|d| d.types[0].plural = "Redises".into(), "lower-case");
+        refused(|d| d.types[0].short_names = vec!["".into()], "short-names");
+        refused(|d| d.types[0].owns[0].api_version = "apps/".into(), "is not a kind such as");
+        refused(|d| d.types[0].owns.clear(), "owns: is empty");
+        refused(|d| d.types.clear(), "types: is empty");
+        refused(
+            |d| d.types.push(d.types[0].clone()),
+            r#"name: "redis-cluster" is already that of another type of this plugin"#,
+        );
+    }
+
+    #[test]
+    fn documents_must_be_what_they_claim_to_be() {
+        refused(|d| d.types[0].spec_schema = "{".into(), "spec-schema: is not JSON");
+        refused(
+            |d| d.types[0].spec_schema = r##"{"type":"object","properties":{"a":{"$ref":"#/b"}}}"##.into(),
+            r#"spec-schema: at "/properties/a/$ref""#,
+        );
+        refused(
+            |d| d.types[0].example = "{}".into(),
+            "example: is not valid under spec-schema: /a is required",
+        );
+        refused(|d| d.types[0].printer_columns = r#"[{"name":"A"}]"#.into(), "name, type and jsonPath");
+        refused(|d| d.config_schema = "{}".into(), "config-schema: at");
+        refused(
+            |d| {
+                d.config_schema =
+                    r#"{"type":"object","required":["a"],"properties":{"a":{"type":"string"}}}"#.into();
+            },
+            "config-schema: must accept {}, but then /a is required",
+        );
+    }
+
+    #[test]
+    fn all_problems_are_told_at_once() {
+        let mut descriptor = descriptor();
+        descriptor.name = "X".into();
+        descriptor.types[0].kind = "x".into();
+        let Err(Refusal::Description(problems)) = check(&descriptor) else { panic!("accepted") };
+        assert_eq!(problems.len(), 2, "{problems:?}");
+    }
+
+    #[test]
+    fn what_this_host_lacks_is_named() {
+        refused(
+            |d| d.requires.push("ask-telepathy".into()),
+            "the plugin requires ask-telepathy of its host, which this version of senren does not have",
+        );
+    }
+}

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::future::join_all;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
     Api, Client,
@@ -21,15 +21,22 @@ use crate::names;
 /// How long the API server may take to serve a new definition.
 const ESTABLISH_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Applies the definition of every type in `plugins` and waits until the API server serves them.
+/// Applies the definition of every type in `plugins` and waits until the API server serves them. One that fails keeps
+/// none of the others back.
 pub async fn install(client: Client, plugins: &PluginSet) -> anyhow::Result<()> {
-    let definitions: Vec<Value> =
-        plugins.iter().map(|(_, served)| definition(&served.resource_type)).collect::<Result<_, _>>()?;
-    stream::iter(definitions)
-        .map(|definition| install_one(client.clone(), definition))
-        .buffer_unordered(8)
-        .try_collect()
+    let installs = plugins.iter().map(|(_, served)| install_type(client.clone(), &served.resource_type));
+    let failures: Vec<String> = join_all(installs)
         .await
+        .into_iter()
+        .filter_map(|result| Some(format!("{:#}", result.err()?)))
+        .collect();
+    anyhow::ensure!(failures.is_empty(), "{}", failures.join("; "));
+    Ok(())
+}
+
+/// Applies the definition of one type and waits until the API server serves it.
+pub async fn install_type(client: Client, resource_type: &ResourceType) -> anyhow::Result<()> {
+    install_one(client, definition(resource_type)?).await
 }
 
 async fn install_one(client: Client, definition: Value) -> anyhow::Result<()> {
@@ -45,7 +52,9 @@ async fn install_one(client: Client, definition: Value) -> anyhow::Result<()> {
     }
     tokio::time::timeout(ESTABLISH_TIMEOUT, await_condition(api, name, established))
         .await
-        .with_context(|| format!("custom resource definition {name} is not served after {ESTABLISH_TIMEOUT:?}"))?
+        .with_context(|| {
+            format!("custom resource definition {name} is not served after {ESTABLISH_TIMEOUT:?}")
+        })?
         .with_context(|| format!("custom resource definition {name} can't be watched"))?;
     Ok(())
 }
@@ -105,7 +114,8 @@ fn printer_columns(plugin: &str) -> anyhow::Result<Vec<Value>> {
 fn status_schema() -> Value {
     let text = json!({"type": "string"});
     let port = json!({"type": "integer", "format": "int32", "minimum": 0, "maximum": 65535});
-    let list = |properties: Value| json!({"type": "array", "items": {"type": "object", "properties": properties}});
+    let list =
+        |properties: Value| json!({"type": "array", "items": {"type": "object", "properties": properties}});
     let mut conditions = list(json!({
         "type": text, "status": text, "reason": text, "message": text,
         "lastTransitionTime": {"type": "string", "format": "date-time"},

@@ -1,7 +1,274 @@
-//! (interface first)
-#![allow(clippy::todo)]
-use std::sync::Arc;
-use tokio_util::sync::CancellationToken;
-use crate::Reconciler;
-/// Reconciles everything until `shutdown`.
-pub async fn run(_reconciler: Arc<Reconciler>, _shutdown: CancellationToken) -> anyhow::Result<()> { todo!() }
+//! Drives the step: watches everything that concerns a resource, and reconciles it when something does.
+//!
+//! One watch per kind feeds the cache; what is news there goes into the queue by key; workers take keys from the queue.
+//! Nothing waits for anything else: a type whose definition can't be installed, a kind that can't be watched, a
+//! resource that fails or hangs each hold up themselves alone.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::StreamExt as _;
+use kube::{
+    Api,
+    api::{ApiResource, DynamicObject},
+    runtime::{WatchStreamExt as _, watcher},
+};
+use parking_lot::Mutex;
+use rand::Rng as _;
+use senren_engine::{PluginSet, ResourceType};
+use tokio::{sync::Semaphore, time::Instant};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    Reconciler,
+    cache::Touched,
+    crd,
+    failure::{Failure, Retry},
+    kind::ApiKind,
+    names,
+    queue::{Lane, Lease, Queue},
+    resource::{Key, api_resource},
+};
+
+/// How often to look whether the plugins were exchanged.
+const PLUGINS_INTERVAL: Duration = Duration::from_secs(1);
+/// First pause after a failure that may pass; doubled each time.
+const BACK_OFF: Duration = Duration::from_millis(200);
+/// Longest pause after a failure.
+const MAX_BACK_OFF: Duration = Duration::from_secs(60);
+/// First pause where what was read was out of date.
+const STALE: Duration = Duration::from_millis(5);
+/// A resource whose steps change something every time is slowed down after so many in a row.
+const RESTLESS: u32 = 8;
+/// How long to wait at shutdown for steps that have begun.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Reconciles everything that the plugins serve until `shutdown`.
+pub async fn run(reconciler: Arc<Reconciler>, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let driver = Arc::new(Driver {
+        queue: Queue::new(),
+        watched: Mutex::default(),
+        served: Mutex::default(),
+        pace: Mutex::default(),
+        tasks: TaskTracker::new(),
+        shutdown: shutdown.clone(),
+        reconciler,
+    });
+    driver.spawn(driver.clone().follow_plugins());
+    driver.spawn(driver.clone().dispatch());
+    shutdown.cancelled().await;
+    driver.tasks.close();
+    let _ = tokio::time::timeout(GRACE, driver.tasks.wait()).await;
+    Ok(())
+}
+
+struct Driver {
+    reconciler: Arc<Reconciler>,
+    queue: Queue<Key>,
+    /// Kinds that have a watch.
+    watched: Mutex<HashSet<ApiKind>>,
+    /// Digest of the plugin that each type was last set up for.
+    served: Mutex<HashMap<String, String>>,
+    pace: Mutex<HashMap<Key, Pace>>,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+/// How a resource's last steps went.
+#[derive(Debug, Default)]
+struct Pace {
+    failures: u32,
+    /// Steps in a row that changed something.
+    changes: u32,
+}
+
+impl Driver {
+    /// Runs `task` until shutdown.
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let shutdown = self.shutdown.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = task => {}
+            }
+        });
+    }
+
+    /// Sets up every type that the plugins serve, now and whenever they are exchanged.
+    async fn follow_plugins(self: Arc<Self>) {
+        let mut current: Option<Arc<PluginSet>> = None;
+        loop {
+            let plugins = self.reconciler.plugins().current();
+            if current.as_ref().is_none_or(|current| !Arc::ptr_eq(current, &plugins)) {
+                for (type_name, served) in plugins.iter() {
+                    let digest = served.plugin.digest().to_owned();
+                    let before = self.served.lock().insert(type_name.to_owned(), digest.clone());
+                    if before.as_ref() != Some(&digest) {
+                        self.spawn(self.clone().serve(served.resource_type.clone()));
+                    }
+                }
+                if current.is_some() {
+                    self.push_all();
+                }
+                current = Some(plugins);
+            }
+            tokio::time::sleep(PLUGINS_INTERVAL).await;
+        }
+    }
+
+    /// Installs the definition of a type and watches its resources and their objects.
+    async fn serve(self: Arc<Self>, resource_type: ResourceType) {
+        let mut pause = BACK_OFF;
+        while let Err(error) = crd::install_type(self.reconciler.client(), &resource_type).await {
+            tracing::error!(r#type = resource_type.wit.name, "{error:#}; trying again in {pause:?}");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(MAX_BACK_OFF);
+        }
+        let wit = &resource_type.wit;
+        self.reconciler.add_type(wit);
+        for kind in self.reconciler.watched_kinds(wit) {
+            self.watch(kind.clone(), kind.resource(), None);
+        }
+        let api = api_resource(wit);
+        self.watch(ApiKind::new(&api.api_version, &api.kind), api, Some(wit.name.clone()));
+        self.push_all_of(&wit.name);
+    }
+
+    /// Watches a kind, unless it is watched already. `type_name` is that of a kind of custom resources.
+    fn watch(self: &Arc<Self>, kind: ApiKind, resource: ApiResource, type_name: Option<String>) {
+        if self.watched.lock().insert(kind.clone()) {
+            self.spawn(self.clone().follow(kind, resource, type_name));
+        }
+    }
+
+    /// Takes in what the watch of a kind delivers.
+    async fn follow(self: Arc<Self>, kind: ApiKind, resource: ApiResource, type_name: Option<String>) {
+        let api: Api<DynamicObject> = Api::all_with(self.reconciler.client(), &resource);
+        let config =
+            watcher::Config::default().labels(&names::plane_selector(&self.reconciler.settings().region));
+        let mut stream = std::pin::pin!(watcher(api, config).default_backoff());
+        let cache = self.reconciler.cache();
+        let (mut began, mut listed) = (Instant::now(), vec![]);
+        while let Some(event) = stream.next().await {
+            match event {
+                Ok(watcher::Event::Init) => {
+                    began = Instant::now();
+                    listed.clear();
+                }
+                Ok(watcher::Event::InitApply(object)) => listed.push(object),
+                Ok(watcher::Event::InitDone) => {
+                    let first = !cache.synced([&kind].into_iter());
+                    for touched in cache.replace(&kind, std::mem::take(&mut listed), began) {
+                        self.push(touched, type_name.as_ref(), Lane::Routine);
+                    }
+                    if first {
+                        self.push_all();
+                    }
+                }
+                Ok(watcher::Event::Apply(object)) => {
+                    if let Some(touched) = cache.upsert(&kind, object) {
+                        self.push(touched, type_name.as_ref(), Lane::Urgent);
+                    }
+                }
+                Ok(watcher::Event::Delete(object)) => {
+                    if let Some(touched) = cache.remove(&kind, &object) {
+                        self.push(touched, type_name.as_ref(), Lane::Urgent);
+                    }
+                }
+                Err(error) => tracing::warn!(%kind, %error, "a watch failed; it is resumed"),
+            }
+        }
+    }
+
+    fn push(&self, touched: Touched, type_name: Option<&String>, lane: Lane) {
+        if let Some(type_name) = type_name.cloned().or(touched.type_name) {
+            self.queue.push(Key { type_name, namespace: touched.namespace, name: touched.name }, lane);
+        }
+    }
+
+    fn push_all(&self) {
+        for type_name in self.reconciler.type_names() {
+            self.push_all_of(&type_name);
+        }
+    }
+
+    fn push_all_of(&self, type_name: &str) {
+        for key in self.reconciler.keys(type_name) {
+            self.queue.push(key, Lane::Routine);
+        }
+    }
+
+    /// Takes keys from the queue, as many at once as the operator allows.
+    async fn dispatch(self: Arc<Self>) {
+        let workers = Arc::new(Semaphore::new(self.reconciler.settings().concurrency.max(1)));
+        while let Ok(permit) = workers.clone().acquire_owned().await {
+            let lease = self.queue.pop().await;
+            let driver = self.clone();
+            // Not stopped at shutdown: a step that has begun comes to its end.
+            self.tasks.spawn(async move {
+                driver.work(lease).await;
+                drop(permit);
+            });
+        }
+    }
+
+    async fn work(&self, lease: Lease<Key>) {
+        let key = lease.key();
+        let result = self.reconciler.reconcile_cached(key).await;
+        if let Err(failure) = &result {
+            log(key, failure);
+        }
+        if !self.reconciler.knows(key) {
+            self.pace.lock().remove(key);
+            self.queue.forget(key);
+            return;
+        }
+        self.come_back(key, &result);
+    }
+
+    /// Decides when a resource comes up again, besides every change.
+    fn come_back(&self, key: &Key, result: &Result<Option<Duration>, Failure>) {
+        let resync = jitter(self.reconciler.settings().resync);
+        let mut paces = self.pace.lock();
+        let pace = paces.entry(key.clone()).or_default();
+        let changed = matches!(result, Ok(Some(Duration::ZERO)));
+        pace.changes = if changed { pace.changes.saturating_add(1) } else { 0 };
+        pace.failures = if result.is_err() { pace.failures.saturating_add(1) } else { 0 };
+        let now = Instant::now();
+        match result.as_ref().map_err(Failure::retry) {
+            // A plugin that wants something else each time would keep the API server busy for nothing.
+            Ok(_) if changed && pace.changes > RESTLESS => {
+                self.queue.hold(key.clone(), now + doubled(BACK_OFF, pace.changes - RESTLESS));
+            }
+            Ok(_) if changed => self.queue.push(key.clone(), Lane::Urgent),
+            Ok(after) => self.queue.push_at(key.clone(), now + after.unwrap_or(resync).min(resync)),
+            Err(Retry::AtOnce) => self.queue.push_at(key.clone(), now + doubled(STALE, pace.failures)),
+            Err(Retry::BackOff) => {
+                self.queue.push_at(key.clone(), now + jitter(doubled(BACK_OFF, pace.failures)))
+            }
+            Err(Retry::OnChange) => self.queue.push_at(key.clone(), now + resync),
+        }
+    }
+}
+
+fn log(key: &Key, failure: &Failure) {
+    let reason = failure.reason();
+    match failure.retry() {
+        Retry::AtOnce => tracing::debug!(resource = %key, reason, "{failure}"),
+        _ => tracing::warn!(resource = %key, reason, "{failure}"),
+    }
+}
+
+/// `first`, doubled with every further one of `times`.
+fn doubled(first: Duration, times: u32) -> Duration {
+    let factor = 2u32.saturating_pow(times.saturating_sub(1).min(16));
+    first.saturating_mul(factor).min(MAX_BACK_OFF)
+}
+
+/// `duration`, give or take a tenth, so that what happened together does not for ever happen together.
+fn jitter(duration: Duration) -> Duration {
+    duration.mul_f64(rand::rng().random_range(0.9..1.1))
+}

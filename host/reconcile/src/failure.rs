@@ -14,7 +14,9 @@ const LISTED: usize = 5;
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// No plugin of this region serves the type.
-    #[error("no plugin in this region serves type {0:?}: put its .wasm file into the region's plugin directory")]
+    #[error(
+        "no plugin in this region serves type {0:?}: put its .wasm file into the region's plugin directory"
+    )]
     NoPlugin(String),
     /// The stored spec is not one the plugin accepts.
     #[error("the spec is refused: {0}")]
@@ -23,7 +25,9 @@ pub enum Failure {
     #[error("{0}")]
     Plugin(CallError),
     /// The plugin wants no objects for a resource that nobody deletes.
-    #[error("the plugin answered with no objects for a resource that is not being deleted; nothing was changed")]
+    #[error(
+        "the plugin answered with no objects for a resource that is not being deleted; nothing was changed"
+    )]
     EmptyOutcome,
     /// The plugin's answer can't be used.
     #[error("the plugin's answer can't be used: {0}")]
@@ -119,6 +123,7 @@ impl Failure {
     /// no news about the database.
     pub fn transient(&self) -> bool {
         match self {
+            Failure::Plugin(CallError::Overloaded | CallError::Stopped) => true,
             Failure::Apply { source, .. } | Failure::Api { source, .. } => match source {
                 kube::Error::Api(status) => matches!(status.code, 409 | 429 | 500..=599),
                 _ => true,

@@ -50,7 +50,9 @@ impl fmt::Display for ApiKind {
 
 /// A text that is no kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a kind: write version/Kind or group/version/Kind, e.g. v1/ConfigMap or apps/v1/StatefulSet")]
+#[error(
+    "{0:?} is not a kind: write version/Kind or group/version/Kind, e.g. v1/ConfigMap or apps/v1/StatefulSet"
+)]
 pub struct InvalidKind(String);
 
 impl FromStr for ApiKind {
@@ -58,7 +60,9 @@ impl FromStr for ApiKind {
 
     fn from_str(text: &str) -> Result<Self, InvalidKind> {
         let (api_version, kind) = text.rsplit_once('/').ok_or_else(|| InvalidKind(text.to_owned()))?;
-        let plain = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || ".-".contains(c));
+        let plain = |part: &str| {
+            !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || ".-".contains(c))
+        };
         let parts: Vec<&str> = api_version.split('/').collect();
         if parts.len() > 2 || !parts.into_iter().all(plain) || !plain(kind) {
             return Err(InvalidKind(text.to_owned()));
@@ -113,6 +117,9 @@ mod tests {
     #[test]
     fn a_kind_knows_where_it_lives() {
         let resource = ApiKind::new("networking.k8s.io/v1", "NetworkPolicy").resource();
-        assert_eq!((resource.group.as_str(), resource.plural.as_str()), ("networking.k8s.io", "networkpolicies"));
+        assert_eq!(
+            (resource.group.as_str(), resource.plural.as_str()),
+            ("networking.k8s.io", "networkpolicies")
+        );
     }
 }

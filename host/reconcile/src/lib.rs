@@ -28,6 +28,7 @@ mod reconcile;
 pub mod resource;
 mod secrets;
 pub mod status;
+mod step;
 
 use std::{collections::BTreeMap, time::Duration};
 

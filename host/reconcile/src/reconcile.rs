@@ -1,12 +1,199 @@
-//! (interface first)
-#![allow(clippy::todo)]
-use std::time::Duration;
-use crate::{Settings, failure::Failure, observe::Observed, resource::CustomResource};
-/// Reconciles one resource at a time.
-pub struct Reconciler {}
+//! The entry: reconciling one resource, once, with what was read of it. The step itself is in [`crate::step`].
+//!
+//! A [`Reconciler`] may work on many resources at once, never on one twice at once; its driver sees to that.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use kube::{Api, Client, api::DynamicObject};
+use parking_lot::{Mutex, RwLock};
+use senren_engine::{Plugins, wit};
+
+use crate::{
+    Settings,
+    api::{Kube, api_failure},
+    cache::Cache,
+    claims,
+    failure::Failure,
+    kind::{ApiKind, ObjectId},
+    names,
+    observe::{Observed, kinds_of},
+    resource::{CustomResource, Key, api_resource},
+    secrets,
+    step::{Memo, Step},
+};
+
+/// Reconciles one resource at a time; see the crate.
+pub struct Reconciler {
+    settings: Settings,
+    plugins: Plugins,
+    kube: Kube,
+    cache: Arc<Cache>,
+    plane_labels: BTreeMap<String, String>,
+    /// Types that were ever served here: their resources exist whether or not a plugin does.
+    types: RwLock<HashMap<String, Arc<wit::ResourceType>>>,
+    memos: Mutex<HashMap<Key, Memo>>,
+}
+
+/// Kinds whose objects the host itself has to see.
+pub(crate) fn host_kinds() -> [ApiKind; 3] {
+    [secrets::kind(), claims::kind(), ApiKind::new("v1", "Pod")]
+}
+
+/// The kind of the custom resources of a type.
+fn kind_of(resource_type: &wit::ResourceType) -> ApiKind {
+    let api = api_resource(resource_type);
+    ApiKind::new(api.api_version, api.kind)
+}
+
 impl Reconciler {
-    /// A reconciler.
-    pub fn new(_client: kube::Client, _plugins: senren_engine::Plugins, _settings: Settings) -> Self { todo!() }
-    /// One step.
-    pub async fn reconcile(&self, _resource: CustomResource, _observed: &Observed) -> Result<Option<Duration>, Failure> { todo!() }
+    /// A reconciler of everything that `plugins` serve.
+    pub fn new(client: Client, plugins: Plugins, settings: Settings) -> Self {
+        let cache = Arc::new(Cache::default());
+        let plane_labels = names::plane_labels(&settings.region);
+        Self {
+            settings,
+            plugins,
+            kube: Kube::new(client, cache.clone()),
+            cache,
+            plane_labels,
+            types: RwLock::default(),
+            memos: Mutex::default(),
+        }
+    }
+
+    /// What the operator decided.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub(crate) fn plugins(&self) -> &Plugins {
+        &self.plugins
+    }
+
+    pub(crate) fn kube(&self) -> &Kube {
+        &self.kube
+    }
+
+    pub(crate) fn plane_labels(&self) -> &BTreeMap<String, String> {
+        &self.plane_labels
+    }
+
+    pub(crate) fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        self.kube.client()
+    }
+
+    pub(crate) fn add_type(&self, resource_type: &wit::ResourceType) {
+        self.types.write().insert(resource_type.name.clone(), Arc::new(resource_type.clone()));
+    }
+
+    pub(crate) fn type_names(&self) -> Vec<String> {
+        self.types.read().keys().cloned().collect()
+    }
+
+    /// Every resource of a type that the watches have delivered.
+    pub(crate) fn keys(&self, type_name: &str) -> Vec<Key> {
+        let Some(kind) = self.types.read().get(type_name).map(|wit| kind_of(wit)) else { return vec![] };
+        let key = |object: &Arc<DynamicObject>| {
+            let (namespace, name) = (object.metadata.namespace.clone()?, object.metadata.name.clone()?);
+            Some(Key { type_name: type_name.to_owned(), namespace, name })
+        };
+        self.cache.all(&kind).iter().filter_map(key).collect()
+    }
+
+    /// True where there is such a resource.
+    pub(crate) fn knows(&self, key: &Key) -> bool {
+        let Some(kind) = self.types.read().get(&key.type_name).map(|wit| kind_of(wit)) else { return false };
+        self.cache.get(&key.namespace, &key.name, &ObjectId::new(kind, &key.name)).is_some()
+    }
+
+    /// Brings one resource a step nearer to what is wanted. `observed` may be stale. Returns when to come back, besides
+    /// every change: zero where this step changed something that the plugin has yet to see.
+    pub async fn reconcile(
+        &self,
+        resource: CustomResource,
+        observed: &Observed,
+    ) -> Result<Option<Duration>, Failure> {
+        let started = Instant::now();
+        let key = resource.key.clone();
+        let memo = self.memos.lock().remove(&key).unwrap_or_default();
+        let mut step = Step::new(self, resource, observed, memo);
+        let result = step.run().await;
+        let result = step.conclude(result).await;
+        if let Some(memo) = step.remember() {
+            self.memos.lock().insert(key.clone(), memo);
+        }
+        let outcome = result.as_ref().map_or_else(|failure| failure.reason().to_owned(), |_| "ok".to_owned());
+        metrics::counter!("senren_reconciles_total", "type" => key.type_name.clone(), "outcome" => outcome)
+            .increment(1);
+        metrics::histogram!("senren_reconcile_seconds", "type" => key.type_name).record(started.elapsed());
+        result
+    }
+
+    /// As [`Self::reconcile`], with everything read from the API server: for callers without watches. `None` where there
+    /// is no such resource.
+    pub async fn reconcile_now(&self, key: &Key) -> Result<Option<Option<Duration>>, Failure> {
+        let current = self.plugins.current();
+        let Some(served) = current.get(&key.type_name) else {
+            return Err(Failure::NoPlugin(key.type_name.clone()));
+        };
+        let wit = &served.resource_type.wit;
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client(), &key.namespace, &api_resource(wit));
+        let read = api.get_opt(&key.name).await.map_err(|source| api_failure("it can't be read", source))?;
+        let Some(object) = read else { return Ok(None) };
+        let Some(resource) = self.parse(wit, object) else { return Ok(None) };
+        let kinds: BTreeSet<ApiKind> = kinds_of(wit).into_iter().chain(host_kinds()).collect();
+        let kinds: Vec<ApiKind> = kinds.into_iter().collect();
+        let observed = Observed::list(&self.client(), &kinds, &resource)
+            .await
+            .map_err(|source| api_failure("its objects can't be read", source))?;
+        self.reconcile(resource, &observed).await.map(Some)
+    }
+
+    /// As [`Self::reconcile`], with what the watches have delivered.
+    pub(crate) async fn reconcile_cached(&self, key: &Key) -> Result<Option<Duration>, Failure> {
+        let Some(resource_type) = self.types.read().get(&key.type_name).cloned() else { return Ok(None) };
+        let kind = kind_of(&resource_type);
+        let kinds = self.watched_kinds(&resource_type);
+        // The first complete list brings everything up again.
+        if !self.cache.synced(kinds.iter().chain([&kind])) {
+            return Ok(None);
+        }
+        let id = ObjectId::new(kind, &key.name);
+        let Some(object) = self.cache.get(&key.namespace, &key.name, &id) else {
+            self.memos.lock().remove(key);
+            return Ok(None);
+        };
+        let Some(resource) = self.parse(&resource_type, object.as_ref().clone()) else { return Ok(None) };
+        let observed = Observed::sort(self.cache.group(&key.namespace, &key.name), &resource);
+        self.reconcile(resource, &observed).await
+    }
+
+    /// The kinds that are watched for a type: what its plugin may own or see, and what the host must.
+    pub(crate) fn watched_kinds(&self, resource_type: &wit::ResourceType) -> BTreeSet<ApiKind> {
+        let seen_only = |kind: &ApiKind| {
+            matches!(
+                (kind.api_version.as_str(), kind.kind.as_str()),
+                ("discovery.k8s.io/v1", "EndpointSlice") | ("apps/v1", "ControllerRevision" | "ReplicaSet")
+            )
+        };
+        let allowed = |kind: &ApiKind| self.settings.allowed_kinds.contains(kind) || seen_only(kind);
+        kinds_of(resource_type).into_iter().filter(allowed).chain(host_kinds()).collect()
+    }
+
+    fn parse(&self, resource_type: &wit::ResourceType, object: DynamicObject) -> Option<CustomResource> {
+        let name = object.metadata.name.clone();
+        CustomResource::parse(resource_type, &self.settings.namespace_prefix, object)
+            .inspect_err(
+                |error| tracing::warn!(r#type = resource_type.name, ?name, %error, "a resource is ignored"),
+            )
+            .ok()
+    }
 }

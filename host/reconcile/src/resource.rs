@@ -107,7 +107,9 @@ impl CustomResource {
             resource_version: object.resource_version().ok_or(NotOurs::Incomplete("resourceVersion"))?,
             generation: object.metadata.generation.unwrap_or_default(),
             senren_uid: annotation(names::UID).unwrap_or_default().to_owned(),
-            senren_generation: annotation(names::GENERATION).and_then(|text| text.parse().ok()).unwrap_or_default(),
+            senren_generation: annotation(names::GENERATION)
+                .and_then(|text| text.parse().ok())
+                .unwrap_or_default(),
             deletion_protection: annotation(names::DELETION_PROTECTION) == Some("true"),
             retain_claims: annotation(names::CLAIMS) == Some("retain"),
             deletion_requested: object.metadata.deletion_timestamp.is_some(),
@@ -127,7 +129,9 @@ impl CustomResource {
     pub(crate) fn refresh(&mut self, object: DynamicObject) {
         self.resource_version = object.resource_version().unwrap_or_default();
         self.finalizer = object.finalizers().iter().any(|finalizer| finalizer == names::FINALIZER);
-        if let Some(status) = object.data.get("status").and_then(|status| serde_json::from_value(status.clone()).ok()) {
+        if let Some(status) =
+            object.data.get("status").and_then(|status| serde_json::from_value(status.clone()).ok())
+        {
             self.status = status;
         }
         self.object = object;

@@ -129,7 +129,13 @@ impl Status {
     }
 
     /// Takes over what a plugin said. `changed`: this step changed an object, so what was observed is already past.
-    pub fn observe(&mut self, said: &wit::Status, details: Map<String, Value>, changed: bool, now: Timestamp) {
+    pub fn observe(
+        &mut self,
+        said: &wit::Status,
+        details: Map<String, Value>,
+        changed: bool,
+        now: Timestamp,
+    ) {
         let was_ready = self.ready;
         self.phase = match said.phase.as_str() {
             "Ready" if changed && was_ready => "Updating".to_owned(),
@@ -212,9 +218,10 @@ impl Status {
         }
         if resource.deletion_requested && resource.deletion_protection {
             self.reason = "DeletionRefused".into();
-            self.message = "deletion was requested and is refused: deletion_protection is on; turn it off to let \
+            self.message =
+                "deletion was requested and is refused: deletion_protection is on; turn it off to let \
                             the deletion go on"
-                .into();
+                    .into();
         }
     }
 }

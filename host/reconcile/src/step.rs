@@ -1,0 +1,313 @@
+//! The step: one resource, once. Read [`Step::run`] from top to bottom; each of its lines is a file of this crate.
+//!
+//! Whatever goes wrong ends the step before anything else is changed, and is shown on the resource: nothing is applied
+//! or pruned after a fault of the plugin or a refusal of the guard.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use jiff::Timestamp;
+use senren_engine::{Served, wit};
+use serde_json::{Map, Value};
+
+use crate::{
+    api::Change,
+    apply::{self, Settled},
+    asks, claims,
+    events::{self, Said},
+    failure::{Failure, Retry, listed},
+    finalizer::{self, End},
+    guard::{self, Guarded, Rules},
+    kind::ObjectId,
+    observe::Observed,
+    prune,
+    reconcile::Reconciler,
+    resource::CustomResource,
+    secrets,
+    status::Status,
+};
+
+/// A plugin may be called so often in one step: again with the secrets and answers it asked for.
+const ROUNDS: usize = 4;
+/// An outage is shown on a resource once it has failed it so often in a row.
+const SHOWN_AFTER: u32 = 3;
+/// A plugin can't ask to be called more often.
+const MIN_REQUEUE: Duration = Duration::from_millis(100);
+/// Something that is being deleted is looked at again after this time, though its end should be an event.
+const LEAVING: Duration = Duration::from_secs(5);
+
+/// What is remembered of a resource between steps. Losing it costs a few repeated writes and nothing else.
+#[derive(Default)]
+pub(crate) struct Memo {
+    uid: String,
+    admitted: Option<Admitted>,
+    settled: Settled,
+    said: BTreeSet<Said>,
+    failures: u32,
+}
+
+/// What a plugin made of a spec.
+struct Admitted {
+    digest: String,
+    stored: Value,
+    admitted: String,
+}
+
+/// One resource on its way through a step.
+pub(crate) struct Step<'a> {
+    reconciler: &'a Reconciler,
+    observed: &'a Observed,
+    resource: CustomResource,
+    /// What its status is to be.
+    status: Status,
+    said: BTreeSet<Said>,
+    memo: Memo,
+    gone: bool,
+}
+
+/// What the plugin wants, guarded.
+struct Wanted {
+    outcome: wit::Outcome,
+    details: Map<String, Value>,
+    children: Vec<Guarded>,
+}
+
+impl<'a> Step<'a> {
+    pub(crate) fn new(
+        reconciler: &'a Reconciler,
+        resource: CustomResource,
+        observed: &'a Observed,
+        memo: Memo,
+    ) -> Self {
+        let memo = if memo.uid == resource.uid { memo } else { Memo::default() };
+        let status = resource.status.clone();
+        Self { reconciler, observed, resource, status, said: BTreeSet::new(), memo, gone: false }
+    }
+
+    /// The step. Returns when to come back, besides every change.
+    pub(crate) async fn run(&mut self) -> Result<Option<Duration>, Failure> {
+        if self.resource.deletion_requested && !self.resource.finalizer {
+            self.gone = true;
+            return Ok(None);
+        }
+        let plugins = self.reconciler.plugins().current();
+        let type_name = &self.resource.key.type_name;
+        let served = plugins.get(type_name).ok_or_else(|| Failure::NoPlugin(type_name.clone()))?;
+
+        finalizer::hold(self.reconciler.kube(), &mut self.resource).await?;
+        let spec = self.admit(served).await?;
+        let wanted = self.ask(served, &spec).await?;
+        let applied = self.apply(&wanted.children).await;
+        let changed = !matches!(applied, Ok(Change::None));
+        self.status.observe(&wanted.outcome.status, wanted.details, changed, Timestamp::now());
+        applied?;
+        if self.resource.deleting() && wanted.children.is_empty() {
+            return self.finish().await;
+        }
+        let leaving = self.prune(&wanted.children).await?;
+
+        let asked = wanted.outcome.requeue_after_ms.map(|ms| Duration::from_millis(ms).max(MIN_REQUEUE));
+        Ok(if changed { Some(Duration::ZERO) } else { [asked, leaving].into_iter().flatten().min() })
+    }
+
+    /// What the plugin makes of the stored spec. Remembered, because it is asked for the same again and again.
+    async fn admit(&mut self, served: &Served) -> Result<String, Failure> {
+        let digest = served.plugin.digest();
+        let known = self.memo.admitted.as_ref();
+        if let Some(known) = known.filter(|k| k.digest == digest && k.stored == self.resource.spec) {
+            return Ok(known.admitted.clone());
+        }
+        let mut spec = self.resource.spec.clone();
+        let schema = &served.resource_type.schema;
+        schema.apply_defaults(&mut spec);
+        let spec_text = spec.to_string();
+        let mut wrong: Vec<String> =
+            schema.validate(&spec).iter().map(|v| line(&v.path, &v.message)).collect();
+        if wrong.is_empty() {
+            match served
+                .plugin
+                .admit(&self.resource.key.type_name, &spec_text)
+                .await
+                .map_err(Failure::Plugin)?
+            {
+                Ok(admitted) => {
+                    let (digest, stored) = (digest.to_owned(), self.resource.spec.clone());
+                    self.memo.admitted = Some(Admitted { digest, stored, admitted: admitted.clone() });
+                    return Ok(admitted);
+                }
+                Err(violations) => wrong = violations.iter().map(|v| line(&v.path, &v.message)).collect(),
+            }
+        }
+        // What was once admitted can be deleted, whatever a newer plugin thinks of it.
+        if self.resource.deleting() { Ok(spec_text) } else { Err(Failure::InvalidSpec(listed(&wrong))) }
+    }
+
+    /// Calls the plugin, until it has the secrets and answers that it asks for, and guards what it wants. Before
+    /// anything is made it is in the inventory.
+    async fn ask(&mut self, served: &Served, spec: &str) -> Result<Wanted, Failure> {
+        let kube = self.reconciler.kube();
+        let (mut states, mut answers) = (secrets::known(self.observed), vec![]);
+        for round in 1.. {
+            let input = self.input(served, spec, &states, &answers);
+            let outcome = served.plugin.reconcile(input).await.map_err(Failure::Plugin)?;
+            if outcome.children.is_empty() && !self.resource.deleting() {
+                return Err(Failure::EmptyOutcome);
+            }
+            let rules = self.rules(served, &outcome, &states);
+            let secrets = secrets::check(&outcome.secrets, &rules)?;
+            let children = guard::guard(&outcome.children, &rules).map_err(Failure::GuardRefused)?;
+            let wanted = Wanted { details: details(&outcome.status)?, children, outcome };
+            self.said = wanted.outcome.events.iter().map(Said::from).collect();
+            self.record(&wanted.children, &secrets).await?;
+
+            let ensured = secrets::ensure(kube, &rules, &secrets, self.observed).await?;
+            self.status.secrets = secrets::records(&secrets, &ensured, &self.status.secrets);
+            let answered = asks::answer(&wanted.outcome.asks, &answers, now_ms());
+            let news = ensured.iter().any(|state| !states.contains(state)) || answered != answers;
+            if !news || round == ROUNDS {
+                return Ok(wanted);
+            }
+            states.retain(|state| ensured.iter().all(|new| new.name != state.name));
+            states.extend(ensured);
+            answers = answered;
+        }
+        Err(Failure::BadOutcome("it asks without end".into()))
+    }
+
+    fn input(
+        &self,
+        served: &Served,
+        spec: &str,
+        secrets: &[wit::SecretState],
+        answers: &[wit::Answer],
+    ) -> wit::Input {
+        let (resource, settings) = (&self.resource, self.reconciler.settings());
+        let config = settings.plugin_config.get(&served.plugin.descriptor().name);
+        wit::Input {
+            resource_type: resource.key.type_name.clone(),
+            region: settings.region.to_string(),
+            site: resource.site.to_string(),
+            namespace: resource.key.namespace.clone(),
+            name: resource.key.name.clone(),
+            uid: resource.uid.clone(),
+            generation: resource.senren_generation,
+            spec: spec.to_owned(),
+            config: config.map_or_else(|| "{}".to_owned(), Value::to_string),
+            deleting: resource.deleting(),
+            now_ms: now_ms(),
+            last_status: serde_json::to_string(&resource.status).ok(),
+            observed: self.observed.shown_to(&served.resource_type.wit),
+            secrets: secrets.to_vec(),
+            answers: answers.to_vec(),
+            extras: vec![],
+        }
+    }
+
+    fn rules(&self, served: &Served, outcome: &wit::Outcome, states: &[wit::SecretState]) -> Rules {
+        let asked = outcome.secrets.iter().map(|request| &request.name);
+        let secrets = asked.chain(states.iter().map(|state| &state.name)).cloned().collect();
+        let (labels, allowed) = (self.reconciler.plane_labels(), &self.reconciler.settings().allowed_kinds);
+        Rules::new(&self.resource, &served.resource_type.wit, labels, allowed, secrets)
+    }
+
+    /// Writes what is about to be made into the inventory.
+    async fn record(&mut self, children: &[Guarded], secrets: &[secrets::Wanted]) -> Result<(), Failure> {
+        let ids = children.iter().map(|child| &child.id).chain(secrets.iter().map(secrets::Wanted::id));
+        let Some(inventory) = prune::extended(&self.status.inventory, ids) else { return Ok(()) };
+        let mut early = self.resource.status.clone();
+        early.inventory = inventory;
+        if early.phase.is_empty() {
+            early.phase = "Pending".into();
+        }
+        self.reconciler.kube().write_status(&mut self.resource, &early).await?;
+        self.status = self.resource.status.clone();
+        Ok(())
+    }
+
+    async fn apply(&mut self, children: &[Guarded]) -> Result<Change, Failure> {
+        let (kube, settled) = (self.reconciler.kube(), &mut self.memo.settled);
+        let change = apply::apply(kube, &self.resource, children, self.observed, settled).await?;
+        let grew = claims::expand(kube, &self.resource.key.namespace, children, self.observed).await?;
+        Ok(if grew { Change::Made } else { change })
+    }
+
+    /// Deletes what is no longer wanted. Secrets stay: a plugin that forgets to ask for one must not cost the data that
+    /// it protects.
+    async fn prune(&mut self, children: &[Guarded]) -> Result<Option<Duration>, Failure> {
+        let wanted: BTreeSet<&ObjectId> = children.iter().map(|child| &child.id).collect();
+        let secret = secrets::kind();
+        let keep = |id: &ObjectId| wanted.contains(id) || id.kind == secret;
+        let pruned = prune::prune(self.reconciler.kube(), &self.resource, self.observed, keep).await?;
+        self.status.inventory = pruned.inventory;
+        let inventory = &self.status;
+        self.memo.settled.retain(|id, _| inventory.lists(id));
+        Ok((!pruned.leaving.is_empty()).then_some(LEAVING))
+    }
+
+    /// The plugin wants nothing any more: deletes what is left, and lets go once nothing is.
+    async fn finish(&mut self) -> Result<Option<Duration>, Failure> {
+        match finalizer::finish(self.reconciler.kube(), &mut self.resource, self.observed).await? {
+            End::Gone => {
+                self.gone = true;
+                Ok(None)
+            }
+            End::Waiting { pruned, message } => {
+                self.status.inventory = pruned.inventory;
+                self.status.ready = false;
+                self.status.reason = "Deleting".into();
+                self.status.message = message;
+                Ok(Some(LEAVING))
+            }
+        }
+    }
+
+    /// Says on the resource how the step went, where that is news.
+    pub(crate) async fn conclude(
+        &mut self,
+        result: Result<Option<Duration>, Failure>,
+    ) -> Result<Option<Duration>, Failure> {
+        let failure = result.as_ref().err();
+        self.memo.failures = failure.map_or(0, |_| self.memo.failures.saturating_add(1));
+        let unsaid = failure.is_some_and(|failure| {
+            failure.retry() == Retry::AtOnce || (failure.transient() && self.memo.failures < SHOWN_AFTER)
+        });
+        if self.gone || unsaid {
+            return result;
+        }
+        let (kube, now) = (self.reconciler.kube(), Timestamp::now());
+        self.status.conclude(&self.resource, failure, now);
+        if let Some(failure) = failure {
+            self.said.insert(Said::failure(failure));
+        }
+        let written = match self.status.same_as(&self.resource.status) {
+            true => Ok(()),
+            false => kube.write_status(&mut self.resource, &self.status).await,
+        };
+        events::publish(kube, &self.resource, &self.memo.said, &self.said, now).await;
+        self.memo.said = std::mem::take(&mut self.said);
+        result.and_then(|requeue| written.map(|()| requeue))
+    }
+
+    /// What to remember; nothing of a resource that is gone.
+    pub(crate) fn remember(mut self) -> Option<Memo> {
+        self.memo.uid.clone_from(&self.resource.uid);
+        (!self.gone).then_some(self.memo)
+    }
+}
+
+/// A violation in one line.
+fn line(path: &str, message: &str) -> String {
+    if path.is_empty() { message.to_owned() } else { format!("{path}: {message}") }
+}
+
+fn details(status: &wit::Status) -> Result<Map<String, Value>, Failure> {
+    match serde_json::from_str(&status.details) {
+        Ok(Value::Object(details)) => Ok(details),
+        Ok(Value::Null) => Ok(Map::new()),
+        _ if status.details.is_empty() => Ok(Map::new()),
+        _ => Err(Failure::BadOutcome("status.details is no JSON object".into())),
+    }
+}
+
+fn now_ms() -> u64 {
+    Timestamp::now().as_millisecond().try_into().unwrap_or_default()
+}

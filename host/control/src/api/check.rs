@@ -1,0 +1,144 @@
+//! Checks databases against what their regions say of themselves: whether they are there, serve the type, and take
+//! the spec.
+//!
+//! An error only where no region could ever take it as it is; a region that is not there yet, or lacks the plugin for
+//! now, makes a warning: declaring for a region that is still to come is what senren is for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use senren_api::v1::Warning;
+use sqlx::PgConnection;
+
+use super::request::{Database, Violations};
+use crate::{
+    catalog::Catalog,
+    store::heartbeats::{self, Seen},
+};
+
+/// Warnings, or violations.
+pub(crate) async fn check(
+    connection: &mut PgConnection,
+    catalog: &Catalog,
+    databases: &[Database],
+    now: DateTime<Utc>,
+) -> sqlx::Result<Result<Vec<Warning>, Violations>> {
+    let regions: BTreeSet<&str> =
+        databases.iter().flat_map(|d| &d.regions).map(|region| region.as_str()).collect();
+    let named: Vec<&str> = regions.iter().copied().collect();
+    let seen: BTreeMap<String, Seen> = heartbeats::of(connection, &named).await?.into_iter().collect();
+    let mut findings = Findings { violations: Violations::default(), warnings: Vec::new() };
+    for region in regions {
+        findings.about_region(region, seen.get(region), now);
+    }
+    let mut all_types = None;
+    for database in databases {
+        let served = findings.about_type(database, &seen);
+        if !served && database.regions.iter().any(|region| seen.contains_key(region.as_str())) {
+            if all_types.is_none() {
+                all_types = Some(heartbeats::all_types(connection).await?);
+            }
+            findings.about_unserved_type(database, all_types.as_deref().unwrap_or_default());
+        }
+        check_spec(connection, catalog, database, &seen, &mut findings.violations).await?;
+    }
+    if findings.violations.is_empty() { Ok(Ok(findings.warnings)) } else { Ok(Err(findings.violations)) }
+}
+
+struct Findings {
+    violations: Violations,
+    warnings: Vec<Warning>,
+}
+
+impl Findings {
+    fn warn(&mut self, code: &str, region: &str, name: &str, message: String) {
+        self.warnings.push(Warning { code: code.into(), region: region.into(), name: name.into(), message });
+    }
+
+    fn about_region(&mut self, region: &str, seen: Option<&Seen>, now: DateTime<Utc>) {
+        match seen {
+            None => self.warn(
+                "RegionNeverSeen",
+                region,
+                "",
+                format!(
+                    "no regional plane with id {region} has ever connected; what was applied waits for it (is the id \
+                     right?)"
+                ),
+            ),
+            Some(seen) if seen.is_silent(now) => self.warn(
+                "RegionSilent",
+                region,
+                "",
+                format!("{region} was last heard {}; what was applied waits for it", crate::status::ago(seen.at, now)),
+            ),
+            Some(_) => {}
+        }
+    }
+
+    /// Warns where a region that is there lacks the type. True if one of them has it.
+    fn about_type(&mut self, database: &Database, seen: &BTreeMap<String, Seen>) -> bool {
+        let type_name = database.type_name.as_str();
+        let mut served = false;
+        for region in &database.regions {
+            let Some(seen) = seen.get(region.as_str()) else { continue };
+            if seen.types.iter().any(|t| t == type_name) {
+                served = true;
+                continue;
+            }
+            let message = format!(
+                "{region} has no plugin for type {type_name} ({}); what was applied waits for one",
+                crate::status::served_types(&seen.types)
+            );
+            self.warn("NoPlugin", region.as_str(), database.name.as_str(), message);
+        }
+        served
+    }
+
+    /// A type that no region at all has is a mistake rather than a plan.
+    fn about_unserved_type(&mut self, database: &Database, all_types: &[String]) {
+        let type_name = database.type_name.as_str();
+        if all_types.iter().any(|known| known == type_name) {
+            return;
+        }
+        let suggestion = senren_schema::closest(type_name, all_types.iter().map(String::as_str));
+        let suggestion = suggestion.map(|close| format!(", did you mean {close}?")).unwrap_or_default();
+        self.violations.add(
+            format!("databases[{}].type", database.index),
+            format!(
+                "no region has a plugin for type {type_name:?}{suggestion} (known types: {})",
+                if all_types.is_empty() { "none".to_owned() } else { all_types.join(", ") }
+            ),
+        );
+    }
+}
+
+/// Judges the spec by the schema of each region that serves the type. Regions with the same plugins judge once.
+async fn check_spec(
+    connection: &mut PgConnection,
+    catalog: &Catalog,
+    database: &Database,
+    seen: &BTreeMap<String, Seen>,
+    violations: &mut Violations,
+) -> sqlx::Result<()> {
+    let mut judged = BTreeSet::new();
+    let mut said = BTreeSet::new();
+    for region in &database.regions {
+        let Some(seen) = seen.get(region.as_str()) else { continue };
+        if !judged.insert(&seen.plugins_hash) {
+            continue;
+        }
+        let plugins = catalog.get(connection, &seen.plugins_hash).await?;
+        let Some(schema) = plugins.schema(database.type_name.as_str()) else { continue };
+        // Defaults first, as everybody does who will judge it after us.
+        let mut spec = database.spec.clone();
+        schema.apply_defaults(&mut spec);
+        for violation in schema.validate(&spec) {
+            let field = format!("databases[{}].spec{}", database.index, violation.path);
+            if said.insert((field.clone(), violation.message.clone())) {
+                violations.add(field, violation.message);
+            }
+        }
+    }
+    Ok(())
+}

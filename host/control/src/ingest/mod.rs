@@ -1,0 +1,250 @@
+//! Takes in what regions report: statuses of resources, and heartbeats.
+//!
+//! Rules:
+//! - older never wins: per resource and per region, only a higher sequence counts, so a repeated, late or reordered
+//!   message does no harm;
+//! - a report about another uid than the one we know changes nothing;
+//! - nothing that a region says can delete what is desired. A departing resource is forgotten when its region says that
+//!   it is gone;
+//! - one bad message is skipped; the others' way is free.
+
+mod batch;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use futures::FutureExt as _;
+use senren_api::{RegionId, SiteName};
+use senren_bus::{Bus, BusError, Delivery, Event, From as Position, Record, Subscription};
+use sqlx::PgConnection;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{
+    hub::{Hub, Signal},
+    sources::Sources,
+    store::{
+        Store,
+        heartbeats::{self, NewHeartbeat, Seen},
+        is_transient, regions, relays, resources, statuses,
+    },
+};
+use batch::Batch;
+
+/// The control planes of one installation share the topic's partitions under this name.
+const GROUP: &str = "senren-control";
+/// Records that are stored in one transaction, if they are already there.
+const MOST_AT_ONCE: usize = 500;
+const PAUSE: Duration = Duration::from_millis(500);
+/// A region that says it has nothing may just have started: its topic gets a moment to tell it.
+const EMPTY_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Everything a step needs.
+#[derive(Clone)]
+pub struct Ingest {
+    store: Store,
+    hub: Hub,
+    sources: Sources,
+}
+
+/// What a step did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Handled {
+    /// Resources whose status has changed.
+    pub changed: usize,
+    /// Regions whose heartbeat was news.
+    pub heartbeats: usize,
+    /// Messages that meant nothing.
+    pub skipped: usize,
+}
+
+impl Ingest {
+    /// An ingest into a store, telling watchers and the relay through `hub`.
+    pub fn new(store: Store, hub: Hub, sources: Sources) -> Self {
+        Self { store, hub, sources }
+    }
+}
+
+/// Takes in some records of the status topic, in one transaction.
+pub async fn handle(ingest: &Ingest, records: &[Record]) -> sqlx::Result<Handled> {
+    let batch = Batch::of(records);
+    let skipped = batch.skipped;
+    if batch.statuses.is_empty() && batch.heartbeats.is_empty() {
+        return Ok(Handled { skipped, ..Handled::default() });
+    }
+    let mut transaction = ingest.store.begin().await?;
+    let mut touched = take_statuses(&mut transaction, ingest, &batch).await?;
+    let changed = touched.len();
+    let beats: Vec<NewHeartbeat> = batch.heartbeats.into_values().collect();
+    let news = take_heartbeats(&mut transaction, ingest, &beats).await?;
+    touched.extend(news.unborn);
+    let signals = signals(touched, news.turned);
+    ingest.hub.notify(&mut transaction, &signals, news.publish).await?;
+    transaction.commit().await?;
+    signals.into_iter().for_each(|signal| ingest.hub.send(signal));
+    if news.publish {
+        ingest.hub.wake_relay();
+    }
+    metrics::counter!("senren_ingest_statuses_total").increment(changed as u64);
+    metrics::counter!("senren_ingest_heartbeats_total").increment(news.count as u64);
+    Ok(Handled { changed, heartbeats: news.count, skipped })
+}
+
+async fn take_statuses(
+    transaction: &mut PgConnection,
+    ingest: &Ingest,
+    batch: &Batch,
+) -> sqlx::Result<Vec<(SiteName, Uuid)>> {
+    let changed = statuses::record(transaction, &batch.statuses, ingest.sources.now()).await?;
+    if batch.statuses.iter().any(|status| status.report.deleted) {
+        let uids: Vec<Uuid> = changed.iter().map(|(_, uid)| *uid).collect();
+        statuses::forget_gone(transaction, &uids).await?;
+    }
+    Ok(changed)
+}
+
+/// What heartbeats have changed.
+#[derive(Default)]
+struct News {
+    count: usize,
+    /// Regions that came (back), or serve other types.
+    turned: Vec<RegionId>,
+    /// Departing resources that need no longer be waited for.
+    unborn: Vec<(SiteName, Uuid)>,
+    /// Some region is due.
+    publish: bool,
+}
+
+async fn take_heartbeats(
+    transaction: &mut PgConnection,
+    ingest: &Ingest,
+    beats: &[NewHeartbeat],
+) -> sqlx::Result<News> {
+    if beats.is_empty() {
+        return Ok(News::default());
+    }
+    let now = ingest.sources.now();
+    let named: Vec<&str> = beats.iter().map(|beat| beat.region.as_str()).collect();
+    regions::ensure(transaction, &named).await?;
+    let before: BTreeMap<String, Seen> = heartbeats::of(transaction, &named).await?.into_iter().collect();
+    let recorded = heartbeats::record(transaction, beats, now).await?;
+    let mut news = News { count: recorded.len(), ..News::default() };
+    for beat in beats.iter().filter(|beat| recorded.iter().any(|region| region == beat.region.as_str())) {
+        let was = before.get(beat.region.as_str());
+        if was.is_none_or(|was| was.is_silent(now) || was.types != beat.plugins.types) {
+            tracing::info!(region = %beat.region, version = beat.version, types = ?beat.plugins.types, "region is there");
+            news.turned.push(beat.region.clone());
+        }
+        news.publish |= overtake(transaction, &beat.region).await?;
+    }
+    let confirmed: Vec<(String, u64)> = before
+        .into_iter()
+        .map(|(region, was)| (region, was.version))
+        .filter(|(_, version)| *version > 0)
+        .collect();
+    news.unborn = resources::forget_unborn(transaction, &confirmed).await?;
+    news.publish |= relays::republish_empty(transaction, &named, now, EMPTY_PATIENCE).await?;
+    Ok(news)
+}
+
+/// A version from the future is an alarm, not a silence.
+async fn overtake(transaction: &mut PgConnection, region: &RegionId) -> sqlx::Result<bool> {
+    let Some((theirs, ours)) = regions::overtake(transaction, region).await? else { return Ok(false) };
+    metrics::counter!("senren_region_version_from_future_total").increment(1);
+    tracing::error!(
+        %region, theirs, ours,
+        "the region has a version that this control plane never published (was an old backup restored?); ours is above \
+         it now, and gets published"
+    );
+    Ok(true)
+}
+
+fn signals(touched: Vec<(SiteName, Uuid)>, turned: Vec<RegionId>) -> Vec<Signal> {
+    let mut by_site: BTreeMap<SiteName, Vec<Uuid>> = BTreeMap::new();
+    for (site, uid) in touched {
+        by_site.entry(site).or_default().push(uid);
+    }
+    let resources = by_site.into_iter().map(|(site, uids)| Signal::Resources(site, uids.into()));
+    resources.chain(turned.into_iter().map(Signal::Region)).collect()
+}
+
+/// Takes in what comes until `shutdown`.
+pub(crate) async fn run(ingest: Ingest, bus: Arc<dyn Bus>, shutdown: CancellationToken) {
+    while !shutdown.is_cancelled() {
+        let work = async {
+            let group = Position::Group(GROUP.to_owned());
+            let mut subscription = bus.subscribe(&bus.topics().status_topic(), group).await?;
+            loop {
+                let deliveries = next_batch(subscription.as_mut()).await?;
+                let records: Vec<Record> =
+                    deliveries.iter().map(|delivery| delivery.record.clone()).collect();
+                handle_surely(&ingest, &records).await;
+                commit(subscription.as_mut(), &deliveries).await?;
+            }
+        };
+        let ended: Result<(), BusError> = tokio::select! {
+            () = shutdown.cancelled() => return,
+            ended = work => ended,
+        };
+        if let Err(error) = ended {
+            tracing::warn!(%error, "cannot read the status topic; trying again");
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = tokio::time::sleep(PAUSE) => {}
+        }
+    }
+}
+
+/// Waits for a record, and takes along those that are already there.
+async fn next_batch(subscription: &mut dyn Subscription) -> Result<Vec<Delivery>, BusError> {
+    let mut batch = Vec::new();
+    while batch.len() < MOST_AT_ONCE {
+        let event = if batch.is_empty() {
+            subscription.next().await?
+        } else {
+            match subscription.next().now_or_never() {
+                Some(event) => event?,
+                None => break,
+            }
+        };
+        if let Event::Record(delivery) = event {
+            batch.push(delivery);
+        }
+    }
+    Ok(batch)
+}
+
+/// Goes on only when the records are stored, or known to be impossible to store.
+async fn handle_surely(ingest: &Ingest, records: &[Record]) {
+    loop {
+        match handle(ingest, records).await {
+            Ok(_) => return,
+            Err(error) if is_transient(&error) => {
+                tracing::warn!(%error, records = records.len(), "cannot store statuses; trying again");
+                tokio::time::sleep(PAUSE).await;
+            }
+            Err(error) if records.len() > 1 => {
+                tracing::warn!(%error, "one of these statuses cannot be stored; taking them one by one");
+                for record in records {
+                    Box::pin(handle_surely(ingest, std::slice::from_ref(record))).await;
+                }
+                return;
+            }
+            Err(error) => {
+                metrics::counter!("senren_ingest_skipped_total", "reason" => "refused").increment(1);
+                let key = records.first().map(|record| record.key.as_str()).unwrap_or_default();
+                tracing::error!(%error, key, "skipped a status message that the database refuses");
+                return;
+            }
+        }
+    }
+}
+
+async fn commit(subscription: &mut dyn Subscription, deliveries: &[Delivery]) -> Result<(), BusError> {
+    let last: BTreeMap<i32, &Delivery> =
+        deliveries.iter().map(|delivery| (delivery.partition, delivery)).collect();
+    for delivery in last.into_values() {
+        subscription.commit(delivery).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,110 @@
+//! PostgreSQL: the only thing that the control plane remembers by. A file per noun; SQL lives here and nowhere else.
+//!
+//! Functions take the connection or transaction they run in, so that a step decides what is atomic. They know nothing
+//! of gRPC or Kafka. The order of locks is stated at the top of the migrations.
+
+pub(crate) mod heartbeats;
+pub(crate) mod history;
+pub(crate) mod regions;
+pub(crate) mod relays;
+pub(crate) mod requests;
+pub(crate) mod resources;
+pub(crate) mod sites;
+pub(crate) mod statuses;
+
+use std::{str::FromStr as _, time::Duration};
+
+use anyhow::Context as _;
+use sqlx::{
+    Connection as _, PgPool, Postgres, Transaction,
+    pool::PoolConnection,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+/// Connections to the database of a control plane.
+#[derive(Clone)]
+pub struct Store {
+    pool: PgPool,
+}
+
+impl Store {
+    /// Connects, and brings the schema up to date.
+    pub async fn connect(database_url: &str, connections: u32) -> anyhow::Result<Self> {
+        let options = PgConnectOptions::from_str(database_url)
+            .context("DATABASE_URL is no PostgreSQL URL (postgres://user:password@host:5432/database)")?
+            .application_name("senren-control");
+        let pool = PgPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(Duration::from_secs(10))
+            // A ping before every use would cost a round trip; one that has just been in use is alive.
+            .test_before_acquire(false)
+            .before_acquire(|connection, meta| {
+                Box::pin(async move {
+                    if meta.idle_for > Duration::from_secs(2) {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
+            .connect_with(options)
+            .await
+            .context("cannot connect to PostgreSQL; is DATABASE_URL right, and is the server up?")?;
+        sqlx::migrate!("./migrations")
+            .run(&pool)
+            .await
+            .context("cannot bring the database schema up to date")?;
+        Ok(Self { pool })
+    }
+
+    pub(crate) async fn acquire(&self) -> sqlx::Result<PoolConnection<Postgres>> {
+        self.pool.acquire().await
+    }
+
+    pub(crate) async fn begin(&self) -> sqlx::Result<Transaction<'static, Postgres>> {
+        self.pool.begin().await
+    }
+
+    /// True where the database answers.
+    pub(crate) async fn is_alive(&self) -> bool {
+        match self.pool.acquire().await {
+            Ok(mut connection) => connection.ping().await.is_ok(),
+            Err(_) => false,
+        }
+    }
+
+    /// Closes all connections, once they are idle.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// PostgreSQL has no unsigned integers. Everything that enters is checked against this.
+pub(crate) const MAX_COUNTER: u64 = 1 << 62;
+
+/// For counters, which are checked when they enter.
+pub(crate) fn signed(counter: u64) -> i64 {
+    i64::try_from(counter).unwrap_or(i64::MAX)
+}
+
+/// For columns that are never negative.
+pub(crate) fn unsigned(column: i64) -> u64 {
+    u64::try_from(column).unwrap_or_default()
+}
+
+/// True where the same may well succeed later: the server is away, busy, or had to choose a victim.
+pub(crate) fn is_transient(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(error) => {
+            let code = error.code().unwrap_or_default();
+            // Connection, resources, operator, system; serialisation failure, deadlock; read only after a failover.
+            ["08", "53", "57", "58", "40"].iter().any(|class| code.starts_with(class)) || code == "25006"
+        }
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => true,
+        _ => false,
+    }
+}

@@ -1,0 +1,134 @@
+//! Regions and their version: the counter that names the content of a region's desired state.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use senren_api::RegionId;
+use sqlx::{PgConnection, Row as _};
+
+use super::unsigned;
+
+/// Raises the version of each of `regions` (in id order, locking them until the transaction ends), making new ones
+/// known. A version that a region says it has already seen is never used again: after a restore of an old backup ours
+/// would lag behind.
+pub(crate) async fn raise_versions(
+    transaction: &mut PgConnection,
+    regions: &[&str],
+) -> sqlx::Result<BTreeMap<String, u64>> {
+    let query = sqlx::query(
+        "WITH raised AS (
+             INSERT INTO regions AS r (id, version)
+             SELECT id, 1 + COALESCE((SELECT h.version FROM heartbeats h WHERE h.region = id), 0)
+             FROM UNNEST($1::text[]) AS id ORDER BY id
+             ON CONFLICT (id) DO UPDATE SET version = GREATEST(r.version + 1, EXCLUDED.version)
+             RETURNING id, version
+         ), relay AS (
+             INSERT INTO relays (region) SELECT id FROM raised ON CONFLICT DO NOTHING
+         )
+         SELECT id, version FROM raised",
+    );
+    let rows = query.bind(regions).fetch_all(transaction).await?;
+    rows.into_iter().map(|row| Ok((row.try_get(0)?, unsigned(row.try_get(1)?)))).collect()
+}
+
+/// Makes regions known that nobody has named yet. `regions` are sorted.
+pub(crate) async fn ensure(transaction: &mut PgConnection, regions: &[&str]) -> sqlx::Result<()> {
+    let query = sqlx::query(
+        "WITH made AS (
+             INSERT INTO regions (id) SELECT id FROM UNNEST($1::text[]) AS id ORDER BY id
+             ON CONFLICT DO NOTHING RETURNING id
+         )
+         INSERT INTO relays (region) SELECT id FROM made ON CONFLICT DO NOTHING",
+    );
+    query.bind(regions).execute(transaction).await?;
+    Ok(())
+}
+
+/// Where a region's heartbeat shows a version above ours, raises ours above it, so that it gets published. Returns
+/// the region's version and our new one.
+///
+/// Never where nothing was ever applied (version 0): there, our state is not older than the region's but missing,
+/// and publishing it would delete everything the region has.
+pub(crate) async fn overtake(
+    transaction: &mut PgConnection,
+    region: &RegionId,
+) -> sqlx::Result<Option<(u64, u64)>> {
+    let query = sqlx::query(
+        "UPDATE regions r SET version = h.version + 1 FROM heartbeats h
+         WHERE r.id = $1 AND h.region = r.id AND r.version > 0 AND h.version > r.version
+         RETURNING h.version, r.version",
+    );
+    let row = query.bind(region.as_str()).fetch_optional(transaction).await?;
+    row.map(|row| Ok((unsigned(row.try_get(0)?), unsigned(row.try_get(1)?)))).transpose()
+}
+
+/// A region, as `ListRegions` shows it.
+pub(crate) struct Overview {
+    pub id: String,
+    pub version: u64,
+    pub published_version: u64,
+    pub published_hash: String,
+    pub relay_problem: String,
+    pub heartbeat: Option<OverviewHeartbeat>,
+    pub resources: i64,
+    pub ready: i64,
+}
+
+/// What `ListRegions` shows of a heartbeat.
+pub(crate) struct OverviewHeartbeat {
+    pub version: u64,
+    pub content_hash: String,
+    pub interval_ms: i64,
+    pub received_at: DateTime<Utc>,
+    pub plugins_hash: String,
+    pub cluster_uid: String,
+    pub plane_version: String,
+    pub problems: Vec<String>,
+}
+
+/// All regions, by id.
+pub(crate) async fn overviews(connection: &mut PgConnection) -> sqlx::Result<Vec<Overview>> {
+    let query = sqlx::query(
+        r#"SELECT r.id, r.version, l.published_version, l.content_hash AS published_hash, l.problem,
+                  h.version AS applied_version, h.content_hash, h.interval_ms, h.received_at, h.plugins_hash,
+                  h.cluster_uid, h.plane_version, h.problems,
+                  COALESCE(c.resources, 0) AS resources, COALESCE(c.ready, 0) AS ready
+           FROM regions r
+           JOIN relays l ON l.region = r.id
+           LEFT JOIN heartbeats h ON h.region = r.id
+           LEFT JOIN (
+               SELECT d.region, count(*) AS resources,
+                      count(*) FILTER (WHERE s.ready AND s.generation = d.generation) AS ready
+               FROM resources d LEFT JOIN statuses s ON s.uid = d.uid
+               WHERE d.removed_at IS NULL GROUP BY d.region
+           ) c ON c.region = r.id
+           ORDER BY r.id COLLATE "C""#,
+    );
+    query.fetch_all(connection).await?.into_iter().map(|row| overview(&row)).collect()
+}
+
+fn overview(row: &sqlx::postgres::PgRow) -> sqlx::Result<Overview> {
+    let heartbeat = match row.try_get::<Option<i64>, _>("applied_version")? {
+        None => None,
+        Some(version) => Some(OverviewHeartbeat {
+            version: unsigned(version),
+            content_hash: row.try_get("content_hash")?,
+            interval_ms: row.try_get("interval_ms")?,
+            received_at: row.try_get("received_at")?,
+            plugins_hash: row.try_get("plugins_hash")?,
+            cluster_uid: row.try_get("cluster_uid")?,
+            plane_version: row.try_get("plane_version")?,
+            problems: row.try_get("problems")?,
+        }),
+    };
+    Ok(Overview {
+        id: row.try_get("id")?,
+        version: unsigned(row.try_get("version")?),
+        published_version: unsigned(row.try_get("published_version")?),
+        published_hash: row.try_get("published_hash")?,
+        relay_problem: row.try_get("problem")?,
+        heartbeat,
+        resources: row.try_get("resources")?,
+        ready: row.try_get("ready")?,
+    })
+}

@@ -1,0 +1,135 @@
+//! What was published to each region, and the right to publish to it.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use senren_api::v1::DesiredResource;
+use sqlx::{PgConnection, Row as _};
+use uuid::Uuid;
+
+use super::{signed, unsigned};
+
+/// A region whose relay row this transaction holds.
+pub(crate) struct Lease {
+    pub region: String,
+    /// Failures in a row before this attempt.
+    pub failures: u32,
+}
+
+/// Takes a region that has something to publish and that no other relay is publishing.
+pub(crate) async fn lease(transaction: &mut PgConnection, now: DateTime<Utc>) -> sqlx::Result<Option<Lease>> {
+    let query = sqlx::query(
+        "SELECT l.region, l.failures FROM relays l JOIN regions r ON r.id = l.region
+         WHERE r.version > 0 AND (r.version <> l.published_version OR l.republish)
+           AND (l.retry_at IS NULL OR l.retry_at <= $1)
+         ORDER BY l.failures LIMIT 1
+         FOR UPDATE OF l SKIP LOCKED",
+    );
+    let row = query.bind(now).fetch_optional(transaction).await?;
+    let lease = |row: sqlx::postgres::PgRow| -> sqlx::Result<Lease> {
+        let failures: i32 = row.try_get(1)?;
+        Ok(Lease { region: row.try_get(0)?, failures: u32::try_from(failures).unwrap_or_default() })
+    };
+    row.map(lease).transpose()
+}
+
+/// A region's version and the resources it names. One statement, so one snapshot: the two belong together.
+pub(crate) async fn snapshot(
+    transaction: &mut PgConnection,
+    region: &str,
+) -> sqlx::Result<(u64, Vec<DesiredResource>)> {
+    let query = sqlx::query(
+        "SELECT r.version, d.uid, d.site, d.name, d.type, d.generation, d.spec, d.deletion_protection
+         FROM regions r LEFT JOIN resources d ON d.region = r.id AND d.removed_at IS NULL
+         WHERE r.id = $1",
+    );
+    let rows = query.bind(region).fetch_all(transaction).await?;
+    let mut version = 0;
+    let mut resources = Vec::with_capacity(rows.len());
+    for row in rows {
+        version = unsigned(row.try_get(0)?);
+        // A region without resources is one row of nulls.
+        let Some(uid) = row.try_get::<Option<Uuid>, _>(1)? else { continue };
+        resources.push(DesiredResource {
+            uid: uid.to_string(),
+            site: row.try_get(2)?,
+            name: row.try_get(3)?,
+            r#type: row.try_get(4)?,
+            generation: unsigned(row.try_get(5)?),
+            spec_json: row.try_get(6)?,
+            deletion_protection: row.try_get(7)?,
+        });
+    }
+    // The database's collation need not be ours.
+    resources.sort_by(|a, b| (&a.site, &a.name).cmp(&(&b.site, &b.name)));
+    Ok((version, resources))
+}
+
+/// Notes that this version, with this content, is on the topic. If the region's version has moved on meanwhile, the
+/// two differ, and the region is due again.
+pub(crate) async fn published(
+    transaction: &mut PgConnection,
+    region: &str,
+    version: u64,
+    content_hash: &str,
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    let query = sqlx::query(
+        "UPDATE relays SET published_version = $2, content_hash = $3, published_at = $4, republish = false,
+                failures = 0, retry_at = NULL, problem = ''
+         WHERE region = $1",
+    );
+    let query = query.bind(region).bind(signed(version)).bind(content_hash).bind(now);
+    query.execute(transaction).await?;
+    Ok(())
+}
+
+/// Notes that publishing has failed, and when to try again.
+pub(crate) async fn failed(
+    transaction: &mut PgConnection,
+    region: &str,
+    problem: &str,
+    retry_at: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    let query = sqlx::query(
+        "UPDATE relays SET failures = failures + 1, retry_at = $2, problem = $3 WHERE region = $1",
+    );
+    query.bind(region).bind(retry_at).bind(problem).execute(transaction).await?;
+    Ok(())
+}
+
+/// Makes every region due again that was told its state at least `patience` ago and does not confirm it. A region that
+/// is being published right now is left out. Returns how many there are.
+pub(crate) async fn republish_unconfirmed(
+    connection: &mut PgConnection,
+    now: DateTime<Utc>,
+    patience: Duration,
+) -> sqlx::Result<u64> {
+    let query = sqlx::query(
+        "UPDATE relays SET republish = true WHERE region IN (
+             SELECT l.region FROM relays l
+             JOIN regions r ON r.id = l.region LEFT JOIN heartbeats h ON h.region = l.region
+             WHERE r.version > 0 AND l.published_version = r.version AND NOT l.republish AND l.published_at <= $1
+               AND (h.region IS NULL OR h.version <> l.published_version OR h.content_hash <> l.content_hash)
+             FOR UPDATE OF l SKIP LOCKED)",
+    );
+    Ok(query.bind(now - patience).execute(connection).await?.rows_affected())
+}
+
+/// Makes those of `regions` due again that say they have no state at all although one was published at least
+/// `patience` ago: what a topic that lost its records looks like.
+pub(crate) async fn republish_empty(
+    transaction: &mut PgConnection,
+    regions: &[&str],
+    now: DateTime<Utc>,
+    patience: Duration,
+) -> sqlx::Result<bool> {
+    let query = sqlx::query(
+        "UPDATE relays SET republish = true WHERE region IN (
+             SELECT l.region FROM relays l JOIN heartbeats h ON h.region = l.region
+             WHERE l.region = ANY($1) AND h.version = 0 AND l.published_version > 0 AND l.published_at <= $2
+             FOR UPDATE OF l SKIP LOCKED)",
+    );
+    let result = query.bind(regions).bind(now - patience).execute(transaction).await?;
+    Ok(result.rows_affected() > 0)
+}

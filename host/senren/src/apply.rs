@@ -36,7 +36,8 @@ pub async fn run(args: ApplyArgs) -> Result<(), Failure> {
 
     eprintln!("{}", summary(&applied));
     let mut progress = Progress::on_stderr();
-    let waited = wait::converge(&client, goals, args.timeout, |status, settled| progress.show(status, settled)).await;
+    let waited =
+        wait::converge(&client, goals, args.timeout, |status, settled| progress.show(status, settled)).await;
     progress.finish();
     let (goals, result) = waited;
     applied.resources = Some(goals.into_latest().map(Resource::from).collect());

@@ -3,7 +3,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum, error::ErrorKind};
+use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
 use senren_bus::BusConfig;
 use senren_control::ControlConfig;
 use senren_region::RegionConfig;
@@ -206,7 +206,10 @@ impl Cli {
     fn command_help() -> ! {
         let mut command = <Self as clap::CommandFactory>::command();
         command
-            .error(ErrorKind::MissingSubcommand, "name a command, or set MODE=control or MODE=regional; see --help")
+            .error(
+                ErrorKind::MissingSubcommand,
+                "name a command, or set MODE=control or MODE=regional; see --help",
+            )
             .exit()
     }
 }

@@ -40,13 +40,19 @@ impl FromStr for Endpoint {
         if authority.host().is_empty() {
             return Err(wrong("it has no host"));
         }
-        if authority.port().is_some() && authority.port_u16().is_none_or(|port| port == 0) {
-            return Err(wrong("its port is no number from 1 to 65535"));
+        if authority.as_str() != authority.host() && authority.port_u16().is_none_or(|port| port == 0) {
+            return Err(wrong("what follows its host is no port from 1 to 65535"));
         }
         let scheme = scheme.unwrap_or(if is_local(authority.host()) { "http" } else { "https" });
         let port = match (authority.port_u16(), text.contains("://")) {
             (Some(port), _) => port,
-            (None, true) => if scheme == "http" { 80 } else { 443 },
+            (None, true) => {
+                if scheme == "http" {
+                    80
+                } else {
+                    443
+                }
+            }
             (None, false) => DEFAULT_PORT,
         };
         let uri = format!("{scheme}://{}:{port}", authority.host());
@@ -68,7 +74,9 @@ impl Endpoint {
             IpAddr::V4(ip) => ip.to_string(),
             IpAddr::V6(ip) => format!("[{ip}]"),
         };
-        format!("http://{host}:{}", addr.port()).parse().map_err(|error: String| Failure::new(Exit::Failed, error))
+        format!("http://{host}:{}", addr.port())
+            .parse()
+            .map_err(|error: String| Failure::new(Exit::Failed, error))
     }
 }
 
@@ -105,7 +113,9 @@ impl Client {
             Code::InvalidArgument => Failure::new(Exit::Usage, invalid(status, document)),
             Code::Aborted => Failure::new(
                 Exit::Refused,
-                format!("refused: {message}\n  Someone else applied meanwhile: look at `senren status`, merge, try again."),
+                format!(
+                    "refused: {message}\n  Someone else applied meanwhile: look at `senren status`, merge, try again."
+                ),
             ),
             Code::FailedPrecondition | Code::AlreadyExists => Failure::new(Exit::Refused, refused(status)),
             Code::PermissionDenied | Code::Unauthenticated => {
@@ -113,7 +123,10 @@ impl Client {
             }
             Code::Unimplemented => Failure::new(
                 Exit::Unreachable,
-                format!("what answers at {} is no senren control plane, or an older one: {message}", self.endpoint),
+                format!(
+                    "what answers at {} is no senren control plane, or an older one: {message}",
+                    self.endpoint
+                ),
             ),
             Code::Cancelled | Code::DeadlineExceeded => {
                 Failure::new(Exit::TimedOut, format!("{} did not answer in time: {message}", self.endpoint))
@@ -211,6 +224,6 @@ mod tests {
         check("", Err("write host:port"));
         check("ftp://a", Err("is no scheme of ours"));
         check("a b", Err("no host"));
-        check("localhost:99999", Err("its port"));
+        check("localhost:99999", Err("no port from 1"));
     }
 }

@@ -19,8 +19,8 @@ use senren_api::{
     v1::{ApplyStateRequest, Database},
 };
 
-use self::tree::{Key, Node, Value};
 pub use self::tree::Position;
+use self::tree::{Key, Node, Value};
 use crate::exit::{Exit, Failure};
 
 /// One thing that is wrong with the file.
@@ -54,9 +54,11 @@ impl Document {
         } else {
             std::fs::read(path)
         };
-        let bytes = bytes.map_err(|error| Failure::new(Exit::Usage, format!("cannot read {file}: {error}")))?;
-        let text = String::from_utf8(bytes)
-            .map_err(|_| Failure::new(Exit::Usage, format!("{file} is not a text: it has bytes that are not UTF-8")))?;
+        let bytes =
+            bytes.map_err(|error| Failure::new(Exit::Usage, format!("cannot read {file}: {error}")))?;
+        let text = String::from_utf8(bytes).map_err(|_| {
+            Failure::new(Exit::Usage, format!("{file} is not a text: it has bytes that are not UTF-8"))
+        })?;
         Self::parse(&file, &text).map_err(|problems| Failure::new(Exit::Usage, render(&file, &problems)))
     }
 
@@ -167,7 +169,9 @@ impl Reader {
             self.problem(node.at, path, format!("must be a mapping, found {}", node.value.kind()));
             return database;
         };
-        self.check_fields(entries, path, &FIELDS, |name| Some(format!("settings of the type go under `spec:`, as `spec: {{{name}: …}}`")));
+        self.check_fields(entries, path, &FIELDS, |name| {
+            Some(format!("settings of the type go under `spec:`, as `spec: {{{name}: …}}`"))
+        });
         for required in ["name", "type", "regions"] {
             if field(entries, required).is_none() {
                 self.problem(node.at, path, format!("`{required}` is missing"));
@@ -181,7 +185,11 @@ impl Reader {
                 "regions" => database.regions = self.regions(value, &path),
                 "deletion_protection" => match value.value {
                     Value::Bool(protect) => database.deletion_protection = protect,
-                    _ => self.problem(value.at, &path, format!("must be true or false, found {}", value.value.kind())),
+                    _ => self.problem(
+                        value.at,
+                        &path,
+                        format!("must be true or false, found {}", value.value.kind()),
+                    ),
                 },
                 "spec" => database.spec_json = self.spec(value, &path),
                 _ => {}

@@ -11,14 +11,22 @@ use crate::{cli::Output, exit::Failure};
 /// ours, but there is nothing more to say either.
 pub fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.write_all(b"\n")).and_then(|()| stdout.flush()) {
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.write_all(b"\n"))
+        .and_then(|()| stdout.flush())
+    {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
         result => Ok(result.context("cannot write to standard output")?),
     }
 }
 
 /// Prints `value` as `output` says; `table` makes the text for people.
-pub fn show<T: Serialize>(output: Output, value: &T, table: impl FnOnce(&T) -> String) -> Result<(), Failure> {
+pub fn show<T: Serialize>(
+    output: Output,
+    value: &T,
+    table: impl FnOnce(&T) -> String,
+) -> Result<(), Failure> {
     match output {
         Output::Table => print(table(value).trim_end()),
         Output::Json => print(&serde_json::to_string_pretty(value).context("JSON")?),
@@ -35,6 +43,8 @@ pub fn show_next<T: Serialize>(
     match output {
         Output::Table => print(&line(value)),
         Output::Json => print(&serde_json::to_string(value).context("JSON")?),
-        Output::Yaml => print(&format!("---\n{}", serde_saphyr::to_string(value).context("YAML")?.trim_end())),
+        Output::Yaml => {
+            print(&format!("---\n{}", serde_saphyr::to_string(value).context("YAML")?.trim_end()))
+        }
     }
 }

@@ -12,7 +12,8 @@ pub fn build(args: &PluginBuildArgs) -> Result<(), Failure> {
             (Some(out), Some(name)) => {
                 std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
                 let target = out.join(name);
-                std::fs::copy(&built, &target).with_context(|| format!("cannot write {}", target.display()))?;
+                std::fs::copy(&built, &target)
+                    .with_context(|| format!("cannot write {}", target.display()))?;
                 target
             }
             _ => built,

@@ -22,8 +22,15 @@ pub struct Progress {
 }
 
 enum Kind {
-    Terminal { all: MultiProgress, overall: ProgressBar, bars: BTreeMap<Key, ProgressBar>, settled: HashMap<Key, bool> },
-    Lines { last: HashMap<Key, String> },
+    Terminal {
+        all: MultiProgress,
+        overall: ProgressBar,
+        bars: BTreeMap<Key, ProgressBar>,
+        settled: HashMap<Key, bool>,
+    },
+    Lines {
+        last: HashMap<Key, String>,
+    },
 }
 
 impl Progress {

@@ -18,14 +18,17 @@ pub async fn run(args: RegionsArgs) -> Result<(), Failure> {
     let mut request = tonic::Request::new(ListRegionsRequest {});
     request.set_timeout(CALL_TIMEOUT);
     let response = client.grpc.list_regions(request).await.map_err(|status| client.failure(&status))?;
-    output::show(args.output, &Regions::from(response.into_inner()), |regions| text(regions, Timestamp::now()))
+    output::show(args.output, &Regions::from(response.into_inner()), |regions| {
+        text(regions, Timestamp::now())
+    })
 }
 
 fn text(regions: &Regions, now: Timestamp) -> String {
     if regions.regions.is_empty() {
         return "No region yet: none has sent a heartbeat, and no apply has named one.".into();
     }
-    let mut table = Table::new(&["REGION", "PHASE", "HEARTBEAT", "VERSION", "IN-SYNC", "READY", "TYPES", "PLANE"]);
+    let mut table =
+        Table::new(&["REGION", "PHASE", "HEARTBEAT", "VERSION", "IN-SYNC", "READY", "TYPES", "PLANE"]);
     for region in &regions.regions {
         let heartbeat = region.last_heartbeat_at.map(|at| format!("{} ago", age(at, now)));
         table.row(vec![
@@ -39,9 +42,10 @@ fn text(regions: &Regions, now: Timestamp) -> String {
             region.plane_version.as_str().into(),
         ]);
     }
-    let problems = regions.regions.iter().flat_map(|region| {
-        region.problems.iter().map(move |problem| format!("{}: {problem}\n", region.id))
-    });
+    let problems = regions
+        .regions
+        .iter()
+        .flat_map(|region| region.problems.iter().map(move |problem| format!("{}: {problem}\n", region.id)));
     table.render() + &problems.collect::<String>()
 }
 

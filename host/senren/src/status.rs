@@ -137,7 +137,12 @@ impl Screen {
         let text = text(&self.site, self.revision, self.resources.values());
         // Home, and clear to the end: no flicker, and the last table stays when we are interrupted.
         print!("\x1b[H\x1b[J");
-        output::print(&format!("{}\n\nsite {}, revision {}; Ctrl-C ends", text.trim_end(), self.site, self.revision))?;
+        output::print(&format!(
+            "{}\n\nsite {}, revision {}; Ctrl-C ends",
+            text.trim_end(),
+            self.site,
+            self.revision
+        ))?;
         std::io::stdout().flush().map_err(|error| anyhow::anyhow!(error))?;
         Ok(())
     }

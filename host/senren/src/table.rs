@@ -90,7 +90,9 @@ impl Table {
                 let padding = " ".repeat(width - cell.text.chars().count() + 2);
                 // Writing to a String cannot fail.
                 let _ = match cell.paint {
-                    Some(paint) if colour => write!(line, "\x1b[{}m{}\x1b[0m{padding}", paint.code(), cell.text),
+                    Some(paint) if colour => {
+                        write!(line, "\x1b[{}m{}\x1b[0m{padding}", paint.code(), cell.text)
+                    }
                     _ => write!(line, "{}{padding}", cell.text),
                 };
             }
@@ -192,7 +194,10 @@ mod tests {
     #[test]
     fn times_are_fine_where_short_and_coarse_where_long() {
         let of = |millis| seconds(jiff::SignedDuration::from_millis(millis));
-        assert_eq!([of(-5), of(840), of(12_340), of(245_000), of(7_500_000)], ["0.00s", "0.84s", "12.3s", "4m05s", "2h05m"]);
+        assert_eq!(
+            [of(-5), of(840), of(12_340), of(245_000), of(7_500_000)],
+            ["0.00s", "0.84s", "12.3s", "4m05s", "2h05m"]
+        );
         let now: Timestamp = "2026-01-02T00:00:00Z".parse().unwrap();
         let of = |secs| age(now - jiff::SignedDuration::from_secs(secs), now);
         assert_eq!([of(3), of(119), of(300), of(8000), of(200_000)], ["3s", "119s", "5m", "2h", "2d"]);

@@ -297,7 +297,8 @@ mod tests {
     fn a_deleted_resource_is_done_when_it_is_gone() {
         check(Action::Deleted, vec![event(Kind::Changed, "u", 2, "Deleting"), SYNCED], Standing::Moving);
         check(Action::Deleted, vec![SYNCED], Standing::Done);
-        let removed = vec![event(Kind::Changed, "u", 2, "Deleting"), SYNCED, event(Kind::Removed, "u", 2, "Deleting")];
+        let removed =
+            vec![event(Kind::Changed, "u", 2, "Deleting"), SYNCED, event(Kind::Removed, "u", 2, "Deleting")];
         check(Action::Deleted, removed, Standing::Done);
         check(Action::Deleted, vec![event(Kind::Changed, "other", 3, "Creating"), SYNCED], Standing::Done);
     }

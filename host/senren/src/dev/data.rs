@@ -43,7 +43,8 @@ impl DataDir {
             Some(path) => path.to_owned(),
             None => default_path()?,
         };
-        fs::create_dir_all(&path).with_context(|| format!("cannot make the data directory {}", path.display()))?;
+        fs::create_dir_all(&path)
+            .with_context(|| format!("cannot make the data directory {}", path.display()))?;
         let path = path.canonicalize().with_context(|| format!("no directory {}", path.display()))?;
         let lock = lock(&path)?;
         let networks = read_networks(&path.join("networks.json"))?;
@@ -99,7 +100,11 @@ impl DataDir {
                 return Ok(Ipv4Addr::new(127, n, 0, 0));
             }
         }
-        bail!("no free network for {region}: 127.{}.0.0 to 127.{}.0.0 are all in use", NETWORKS.start(), NETWORKS.end())
+        bail!(
+            "no free network for {region}: 127.{}.0.0 to 127.{}.0.0 are all in use",
+            NETWORKS.start(),
+            NETWORKS.end()
+        )
     }
 
     /// From 80 up in the default directory; elsewhere from a number that the path chooses, so that two
@@ -140,7 +145,8 @@ fn lock(path: &Path) -> Result<File, Failure> {
         Err(TryLockError::WouldBlock) => {
             let mut holder = String::new();
             let _ = lock.read_to_string(&mut holder);
-            let holder = if holder.is_empty() { String::new() } else { format!(" (process {})", holder.trim()) };
+            let holder =
+                if holder.is_empty() { String::new() } else { format!(" (process {})", holder.trim()) };
             let message = format!(
                 "another senren dev{holder} uses {}; stop it, or choose another directory with --data-dir",
                 path.display()
@@ -152,7 +158,8 @@ fn lock(path: &Path) -> Result<File, Failure> {
         }
     }
     // For the message above only.
-    let write = lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| write!(lock, "{}", std::process::id()));
+    let write =
+        lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| write!(lock, "{}", std::process::id()));
     write.with_context(|| format!("cannot write {}", file.display()))?;
     Ok(lock)
 }
@@ -164,7 +171,10 @@ fn guard(n: u8) -> anyhow::Result<Option<TcpListener>> {
         Ok(listener) => Ok(Some(listener)),
         Err(error) if error.kind() == ErrorKind::AddrInUse => Ok(None),
         Err(error) => Err(error).with_context(|| {
-            format!("cannot use the loopback address {}: senren dev needs 127.0.0.0/8 on this machine", addr.0)
+            format!(
+                "cannot use the loopback address {}: senren dev needs 127.0.0.0/8 on this machine",
+                addr.0
+            )
         }),
     }
 }
@@ -196,7 +206,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let first = DataDir::open(Some(dir.path())).unwrap();
         let refusal = DataDir::open(Some(dir.path())).err().unwrap().to_string();
-        assert!(refusal.contains(&format!("another senren dev (process {})", std::process::id())), "{refusal}");
+        assert!(
+            refusal.contains(&format!("another senren dev (process {})", std::process::id())),
+            "{refusal}"
+        );
         assert!(refusal.contains("--data-dir"), "{refusal}");
         drop(first);
         assert!(DataDir::open(Some(dir.path())).is_ok());

@@ -71,7 +71,8 @@ impl Machine {
         for region in plan.regions {
             let cluster = cluster(&region, data).await.with_context(|| format!("cluster of {region}"))?;
             let config = region_config(&region, &plan.plugin_dir);
-            let run = senren_region::run(config, cluster.client(), bus.clone(), engine.clone(), shutdown.clone());
+            let run =
+                senren_region::run(config, cluster.client(), bus.clone(), engine.clone(), shutdown.clone());
             let name = region.clone();
             planes.spawn(async move { run.await.with_context(|| format!("regional plane of {name}")) });
             clusters.insert(region, cluster);

@@ -18,7 +18,10 @@ use std::{
 
 use futures::FutureExt as _;
 
-use senren_api::{RegionId, v1::{ListRegionsRequest, ResourceStatus}};
+use senren_api::{
+    RegionId,
+    v1::{ListRegionsRequest, ResourceStatus},
+};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -138,10 +141,14 @@ impl Walk {
         let proofs = proofs.finish().await;
         // What was ready when the proof began may have lost its processes with the previous run: look again.
         let (goals, last) = match first {
-            Ok(()) => wait::converge(&client, Goals::of(&response), deadline - Instant::now(), |_, _| {}).await,
-            failed => wait::converge(&client, Goals::of(&response), Duration::ZERO, |_, _| {})
-                .map(|(goals, _)| (goals, failed))
-                .await,
+            Ok(()) => {
+                wait::converge(&client, Goals::of(&response), deadline - Instant::now(), |_, _| {}).await
+            }
+            failed => {
+                wait::converge(&client, Goals::of(&response), Duration::ZERO, |_, _| {})
+                    .map(|(goals, _)| (goals, failed))
+                    .await
+            }
         };
         progress.finish();
         let resources: Vec<ResourceStatus> = goals.into_latest().collect();

@@ -93,7 +93,8 @@ async fn password(
 ) -> anyhow::Result<Option<String>> {
     let selector = format!("{}={},{}={}", names::TYPE, status.r#type, names::NAME, status.name);
     let secrets: Api<Secret> = Api::namespaced(cluster.clone(), namespace);
-    let found = secrets.list(&ListParams::default().labels(&selector)).await.context("cannot list secrets")?;
+    let found =
+        secrets.list(&ListParams::default().labels(&selector)).await.context("cannot list secrets")?;
     let password = found.items.into_iter().find_map(|secret| secret.data?.remove("password"));
     password.map(|bytes| String::from_utf8(bytes.0).context("the password is no text")).transpose()
 }
@@ -110,7 +111,8 @@ struct Redis {
 impl Redis {
     async fn connect(endpoint: &Endpoint, password: Option<&str>) -> anyhow::Result<Self> {
         let address = address(endpoint);
-        let stream = TcpStream::connect(&address).await.with_context(|| format!("cannot connect to {address}"))?;
+        let stream =
+            TcpStream::connect(&address).await.with_context(|| format!("cannot connect to {address}"))?;
         stream.set_nodelay(true)?;
         let mut redis = Self { stream: BufReader::new(stream) };
         if let Some(password) = password {
@@ -206,6 +208,6 @@ mod tests {
         check("$-1\r\n", Ok(None)).await;
         check("-NOAUTH Authentication required.\r\n", Err("NOAUTH")).await;
         check("HTTP/1.1 400 Bad Request\r\n", Err("no Redis")).await;
-        check("", Err("eof")).await;
+        check("", Err("end of file")).await;
     }
 }

@@ -3,7 +3,10 @@
 use std::{collections::BTreeSet, path::Path};
 
 use jiff::{SignedDuration, Timestamp};
-use senren_api::{RegionId, v1::{ResourceStatus, WatchStatusRequest}};
+use senren_api::{
+    RegionId,
+    v1::{ResourceStatus, WatchStatusRequest},
+};
 
 use super::{
     proofs::{Found, PROVABLE, Results},
@@ -68,10 +71,17 @@ fn proven(proof: &Proof, after: std::time::Duration) -> String {
 pub fn verdict(proofs: &Results) -> Result<(), Failure> {
     let failed = proofs.values().filter(|found| found.proof.is_err()).count();
     if failed > 0 {
-        return Err(Failure::new(Exit::Failed, format!("{failed} of {} databases could not be proven", proofs.len())));
+        return Err(Failure::new(
+            Exit::Failed,
+            format!("{failed} of {} databases could not be proven", proofs.len()),
+        ));
     }
     let slowest = proofs.values().map(|found| found.after).max().unwrap_or_default();
-    output::print(&format!("{} proven, the last one {} after the apply", databases(proofs.len()), seconds(slowest)))
+    output::print(&format!(
+        "{} proven, the last one {} after the apply",
+        databases(proofs.len()),
+        seconds(slowest)
+    ))
 }
 
 fn databases(count: usize) -> String {
@@ -91,10 +101,12 @@ pub fn hints(endpoint: &Endpoint, file: &Path, resources: &[ResourceStatus], pro
     }
     for resource in resources {
         let found = proofs.get(&(resource.region.clone(), resource.name.clone()));
-        let (Some(Found { proof: Ok(proof), .. }), Some(endpoint)) = (found, resource.endpoints.first()) else {
+        let (Some(Found { proof: Ok(proof), .. }), Some(endpoint)) = (found, resource.endpoints.first())
+        else {
             continue;
         };
-        let auth = proof.password.as_ref().map(|password| format!("REDISCLI_AUTH={password} ")).unwrap_or_default();
+        let auth =
+            proof.password.as_ref().map(|password| format!("REDISCLI_AUTH={password} ")).unwrap_or_default();
         text += &format!(
             "  {auth}redis-cli -h {} -p {} get {KEY}   # {} in {}\n",
             endpoint.host, endpoint.port, resource.name, resource.region

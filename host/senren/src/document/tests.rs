@@ -49,13 +49,14 @@ fn an_empty_list_is_a_statement_and_an_empty_file_is_not() {
     check("", &["1:1: the file is empty"]);
     check("# nothing\n", &["2:1: the file is empty"]);
     check("site: a\n", &["1:1: `databases` is missing"]);
-    check("databases:\n", &["1:11: must be a list, found nothing"]);
+    check("databases:\n", &["1:10: must be a list, found nothing"]);
 }
 
 #[test]
 fn malformed_yaml_names_the_place() {
     check("databases: [\n  {name: a\n", &["2:3: no valid YAML: unclosed bracket '{'"]);
-    check("databases: []\n sites: x\n", &["2:7: mapping values are not allowed"]);
+    check("databases: []\n sites: x\n", &["2:2: no valid YAML: while parsing a block mapping"]);
+    check("site: a\n b: x\n", &["2:3: mapping values are not allowed"]);
     check("databases: []\ndatabases: []\n", &["2:1: the key \"databases\" is there twice"]);
     check("databases: []\n---\nsite: a\n", &["3:1: several documents"]);
     check("- a\n", &["1:1: found a list"]);
@@ -94,7 +95,8 @@ fn a_name_is_unique_in_its_site() {
 
 #[test]
 fn an_unknown_field_comes_with_advice() {
-    let text = "databases:\n  - {name: a, tpye: redis, type: redis, regions: [aws:r], memory_mb: 4}\ndatabase: 1\n";
+    let text =
+        "databases:\n  - {name: a, tpye: redis, type: redis, regions: [aws:r], memory_mb: 4}\ndatabase: 1\n";
     check(
         text,
         &[

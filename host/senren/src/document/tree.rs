@@ -65,7 +65,9 @@ fn problem(error: &serde_saphyr::Error) -> Problem {
 
     let message = match error.without_snippet() {
         Error::DuplicateMappingKey { key: Some(key), .. } => format!("the key {key:?} is there twice"),
-        Error::MultipleDocuments { .. } => "there are several documents (`---`); apply one file at a time".into(),
+        Error::MultipleDocuments { .. } => {
+            "there are several documents (`---`); apply one file at a time".into()
+        }
         other => {
             let text = other.to_string();
             let text = text.split(" at line ").next().unwrap_or_default();

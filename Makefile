@@ -1,0 +1,41 @@
+# Everything here works from a fresh clone. What is built lies outside of it.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/senren/target
+
+RELEASE := $(CARGO_TARGET_DIR)/release
+PLUGINS := plugins/redis
+FILE ?= examples/quickstart.yaml
+
+.PHONY: help
+help: ## Shows this
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+.PHONY: demo
+demo: release plugins ## Runs `senren dev` on examples/quickstart.yaml (FILE=… another file, ONCE=1 ends by itself)
+	@exec $(RELEASE)/senren dev $(FILE) $(if $(ONCE),--once)
+
+.PHONY: release
+release: setup ## Builds the binary, optimised
+	cargo build --release --locked -p senren -p senren-plugin-build
+
+.PHONY: plugins
+plugins: release ## Builds the plugins, to where `senren dev` finds them
+	@scripts/wasm-target
+	$(RELEASE)/senren-plugin-build --out $(RELEASE)/plugins $(PLUGINS)
+
+.PHONY: test
+test: ## Format, lints and all tests that need nothing but PostgreSQL and Redis from packages
+	@scripts/setup test
+	@scripts/wasm-target
+	@scripts/test
+
+.PHONY: bench
+bench: release plugins ## Measures what has a goal: a table, and bench.json
+	@scripts/bench
+
+.PHONY: setup
+setup: ## Installs or finds what a demo needs: PostgreSQL, Redis, bubblewrap, build tools
+	@scripts/setup

@@ -1,0 +1,235 @@
+//! Runs the binary as a user would.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code)]
+
+use std::{
+    fs,
+    io::Read as _,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+/// The binary, with nothing of our own environment that it would react to.
+pub fn senren(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_senren"));
+    for name in
+        ["MODE", "SENREN_ENDPOINT", "SENREN_SITE", "SENREN_LOG", "RUST_LOG", "LISTEN_ADDR", "DATABASE_URL"]
+    {
+        command.env_remove(name);
+    }
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+/// What a command ended with.
+#[derive(Debug)]
+pub struct Ended {
+    pub status: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl From<Output> for Ended {
+    fn from(output: Output) -> Self {
+        Self {
+            status: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+impl Ended {
+    /// It ended with this status, and standard error has each of these parts.
+    #[track_caller]
+    pub fn check(self, status: i32, parts: &[&str]) -> Self {
+        assert_eq!(self.status, Some(status), "{}{}", self.stdout, self.stderr);
+        for part in parts {
+            assert!(self.stderr.contains(part), "no {part:?} in:\n{}", self.stderr);
+        }
+        self
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.stdout))
+    }
+}
+
+/// Runs it to its end.
+pub fn run(args: &[&str]) -> Ended {
+    senren(args).output().unwrap().into()
+}
+
+/// A loopback address that was free a moment ago.
+pub fn free_addr() -> SocketAddr {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+}
+
+/// A directory with the plugins that we ship.
+pub fn plugin_dir() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let component = senren_plugin_build::component(&root.join("../../plugins/redis")).unwrap();
+    component.parent().unwrap().to_owned()
+}
+
+/// A `senren dev` of its own: address, data, and an end that leaves nothing behind.
+pub struct Dev {
+    pub endpoint: String,
+    pub dir: PathBuf,
+    child: Option<Child>,
+    _data: Option<tempfile::TempDir>,
+}
+
+impl Dev {
+    /// Starts it on a file with `content`, in a directory of its own, and waits until it says how to go on.
+    pub fn start(content: &str) -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let mut dev = Self::start_in(data.path(), content);
+        dev._data = Some(data);
+        dev
+    }
+
+    /// As [`Dev::start`], in `dir`, which stays.
+    pub fn start_in(dir: &Path, content: &str) -> Self {
+        let file = dir.join("state.yaml");
+        fs::write(&file, content).unwrap();
+        let addr = free_addr();
+        let output = fs::File::create(dir.join("output")).unwrap();
+        let child = command(dir, &file, addr, &[])
+            .stdout(output.try_clone().unwrap())
+            .stderr(output)
+            .spawn()
+            .unwrap();
+        let mut dev =
+            Self { endpoint: addr.to_string(), dir: dir.to_owned(), child: Some(child), _data: None };
+        dev.wait_for("From a second terminal");
+        dev
+    }
+
+    /// Runs it with `--once` to its end.
+    pub fn once(dir: &Path, content: &str) -> Ended {
+        let file = dir.join("state.yaml");
+        fs::write(&file, content).unwrap();
+        command(dir, &file, free_addr(), &["--once"]).output().unwrap().into()
+    }
+
+    /// Everything it has said.
+    pub fn output(&self) -> String {
+        fs::read_to_string(self.dir.join("output")).unwrap()
+    }
+
+    fn wait_for(&mut self, part: &str) {
+        let end = Instant::now() + Duration::from_secs(90);
+        while !self.output().contains(part) {
+            let ended = self.child.as_mut().unwrap().try_wait().unwrap();
+            assert!(ended.is_none() && Instant::now() < end, "{ended:?}\n{}\n{}", self.output(), self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.dir.join("data/senren.log")).unwrap_or_default()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
+    /// Runs a command against it.
+    pub fn run(&self, args: &[&str]) -> Ended {
+        senren(args).env("SENREN_ENDPOINT", &self.endpoint).output().unwrap().into()
+    }
+
+    /// Applies `content` with further arguments.
+    pub fn apply(&self, content: &str, args: &[&str]) -> Ended {
+        let file = self.dir.join("apply.yaml");
+        fs::write(&file, content).unwrap();
+        self.run(&[&["apply", "-f", file.to_str().unwrap()], args].concat())
+    }
+
+    /// Sends a signal, and returns the status it ended with.
+    pub fn end(mut self, signal: &str) -> Option<i32> {
+        kill(self.pid(), signal);
+        self.child.take().unwrap().wait().unwrap().code()
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            kill(child.id(), "TERM");
+            child.wait().unwrap();
+        }
+    }
+}
+
+fn command(dir: &Path, file: &Path, addr: SocketAddr, args: &[&str]) -> Command {
+    let mut command = senren(&["dev", file.to_str().unwrap(), "--listen", &addr.to_string()]);
+    command.arg("--data-dir").arg(dir.join("data")).arg("--plugin-dir").arg(plugin_dir()).args(args);
+    command
+}
+
+pub fn kill(pid: u32, signal: &str) {
+    let status = Command::new("kill").args([&format!("-{signal}"), &pid.to_string()]).status().unwrap();
+    assert!(status.success());
+}
+
+/// A process that can't be mistaken for a later one with its number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    pid: u32,
+    parent: u32,
+    start: String,
+    pub name: String,
+}
+
+/// Every process below `pid`.
+pub fn descendants(pid: u32) -> Vec<Process> {
+    let all = processes();
+    let mut found: Vec<Process> = Vec::new();
+    loop {
+        let next: Vec<Process> = all
+            .iter()
+            .filter(|process| process.parent == pid || found.iter().any(|f| f.pid == process.parent))
+            .filter(|process| !found.contains(process))
+            .cloned()
+            .collect();
+        if next.is_empty() {
+            return found;
+        }
+        found.extend(next);
+    }
+}
+
+/// Waits until none of them lives.
+#[track_caller]
+pub fn assert_all_end(mut processes_: Vec<Process>) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !processes_.is_empty() {
+        assert!(Instant::now() < end, "left behind: {processes_:?}");
+        std::thread::sleep(Duration::from_millis(50));
+        let alive = processes();
+        processes_.retain(|process| alive.iter().any(|a| a.pid == process.pid && a.start == process.start));
+    }
+}
+
+fn processes() -> Vec<Process> {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    entries.filter_map(|entry| process(entry.file_name().to_str()?.parse().ok()?)).collect()
+}
+
+/// From `/proc/<pid>/stat`; a zombie counts as ended.
+fn process(pid: u32) -> Option<Process> {
+    let mut stat = String::new();
+    fs::File::open(format!("/proc/{pid}/stat")).ok()?.read_to_string(&mut stat).ok()?;
+    let (head, tail) = stat.rsplit_once(')')?;
+    let name = head.split_once('(')?.1.to_owned();
+    let fields: Vec<&str> = tail.split_whitespace().collect();
+    (fields[0] != "Z").then(|| Process {
+        pid,
+        parent: fields[1].parse().unwrap(),
+        start: fields[19].into(),
+        name,
+    })
+}

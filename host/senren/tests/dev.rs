@@ -1,0 +1,123 @@
+//! `senren dev` as a user meets it: real PostgreSQL, real plugins, real Redis processes.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::{fs, path::Path};
+
+use common::{Dev, assert_all_end, descendants};
+
+const QUICKSTART: &str = include_str!("../../../examples/quickstart.yaml");
+const NOTHING: &str = "databases: []\n";
+const ONE: &str = "databases:\n  - name: cache\n    type: redis\n    regions: [aws:us-east-1]\n    spec:\n      memory_mb: 64\n";
+
+#[test]
+fn the_quickstart_is_proven_and_a_second_run_finds_its_data() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Dev::once(dir.path(), QUICKSTART).check(0, &["3 created"]);
+    for part in [
+        "aws:us-east-1 global-features: PING",
+        "gcp:us-central1 global-features: PING",
+        "aws:us-east-1 sessions: PING",
+        "with its password, and its replica has the value",
+        "3 databases are proven",
+    ] {
+        assert!(first.stdout.contains(part), "no {part:?} in\n{}", first.stdout);
+    }
+    assert!(!first.stdout.contains("still held"), "{}", first.stdout);
+
+    let second = Dev::once(dir.path(), QUICKSTART).check(0, &["3 unchanged"]);
+    let kept = second.stdout.matches("it still held \"written by senren dev at ").count();
+    assert_eq!(kept, 3, "{}", second.stdout);
+}
+
+#[test]
+fn no_process_is_left_behind_whatever_ends_it() {
+    let dir = tempfile::tempdir().unwrap();
+    for (signal, status) in [("KILL", None), ("TERM", Some(0)), ("INT", Some(0))] {
+        let dev = Dev::start_in(dir.path(), ONE);
+        let processes = descendants(dev.pid());
+        for name in ["postgres", "redis-server"] {
+            assert!(processes.iter().any(|process| process.name == name), "no {name} in {processes:?}");
+        }
+        assert_eq!(dev.end(signal), status, "after SIG{signal}");
+        assert_all_end(processes);
+    }
+}
+
+#[test]
+fn the_command_line_works_against_it() {
+    let dev = Dev::start(NOTHING);
+    // No region runs yet that the file names: the apply is accepted, and warns.
+    let ended = dev.apply(ONE, &["--wait", "--timeout", "1s"]);
+    ended.check(5, &["RegionNeverSeen", "not ready after 1s", "aws:us-east-1  cache: Pending"]);
+}
+
+#[test]
+fn apply_status_and_regions_agree() {
+    let dev = Dev::start(ONE);
+    let two = ONE.replace("cache", "second") + &ONE.replace("databases:\n", "");
+    let applied = dev.apply(&two, &["--wait", "-o", "json"]).check(0, &["1 created, 1 unchanged"]);
+    let resources = applied.json()["resources"].as_array().unwrap().clone();
+    assert!(resources.iter().all(|r| r["ready"] == true && r["phase"] == "Ready"), "{resources:?}");
+
+    let status = dev.run(&["status", "-o", "json"]).check(0, &[]).json();
+    assert_eq!(status["resources"].as_array().unwrap().len(), 2);
+    assert_eq!(status["resources"][0]["spec"]["memory_mb"], 64);
+    let table = dev.run(&["status", "second"]).check(0, &[]).stdout;
+    assert!(table.contains("second") && table.contains("Ready") && !table.contains("cache"), "{table}");
+    let yaml = dev.run(&["regions", "-o", "yaml"]).check(0, &[]).stdout;
+    assert!(yaml.contains("id: aws:us-east-1") && yaml.contains("phase: Connected"), "{yaml}");
+
+    let gone = dev.apply(ONE, &["--wait"]).check(0, &["1 deleted, 1 unchanged"]);
+    assert!(!gone.stdout.contains("second"), "{}", gone.stdout);
+}
+
+#[test]
+fn what_the_control_plane_refuses_is_told_at_its_place_in_the_file() {
+    let dev = Dev::start(ONE);
+    let bad = ONE.replace("memory_mb: 64", "memory_mb: -1\n      colour: red");
+    dev.apply(&bad, &[]).check(
+        2,
+        &["has 2 problems", "apply.yaml:7:18: databases[0].spec/memory_mb: ", "apply.yaml:8:", "colour"],
+    );
+    dev.apply(&ONE.replace("redis", "oracle"), &[]).check(0, &["NoPlugin", "oracle"]);
+    dev.apply(ONE, &["--expected-revision", "99"]).check(4, &["refused"]);
+    let protected = ONE.to_owned() + "    deletion_protection: true\n";
+    dev.apply(&protected, &[]).check(0, &[]);
+    dev.apply(NOTHING, &[]).check(4, &["nothing was changed", "cache"]);
+}
+
+#[test]
+fn a_data_directory_has_one_dev_at_a_time() {
+    let dev = Dev::start(NOTHING);
+    let second = Dev::once(&dev.dir, NOTHING);
+    second.check(1, &[&format!("another senren dev (process {})", dev.pid()), "--data-dir"]);
+}
+
+#[test]
+fn a_plugin_that_cannot_be_loaded_harms_nobody_and_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let plugins = dir.path().join("plugins");
+    fs::create_dir_all(&plugins).unwrap();
+    copy_plugins(&plugins);
+    fs::write(plugins.join("broken.wasm"), "not wasm").unwrap();
+    let file = dir.path().join("state.yaml");
+    fs::write(&file, ONE).unwrap();
+    let addr = common::free_addr().to_string();
+    let ended: common::Ended = common::senren(&["dev", file.to_str().unwrap(), "--once", "--listen", &addr])
+        .arg("--data-dir")
+        .arg(dir.path().join("data"))
+        .arg("--plugin-dir")
+        .arg(&plugins)
+        .output()
+        .unwrap()
+        .into();
+    ended.check(0, &["aws:us-east-1", "broken.wasm"]);
+}
+
+fn copy_plugins(to: &Path) {
+    for file in fs::read_dir(common::plugin_dir()).unwrap().flatten() {
+        fs::copy(file.path(), to.join(file.file_name())).unwrap();
+    }
+}

@@ -1,7 +1,46 @@
 //! What lives behind StatefulSets, Jobs and Pods.
+//!
+//! Controllers turn sets and jobs into pods ([`statefulset`], [`job`]), give claims their volumes ([`claims`]) and
+//! services their endpoints, names and proxies ([`crate::network`]). The [`node`] gives every pod a life ([`pod`]),
+//! whose containers are local processes ([`process`]) or nothing but time ([`simulated`]). All of them follow changes
+//! of the store and write back into it; none knows another.
 
-use crate::Config;
-use crate::store::Store;
+pub mod claims;
+mod container;
+pub(crate) mod feed;
+mod job;
+pub(crate) mod names;
+mod node;
+mod pod;
+pub mod pod_state;
+pub mod process;
+pub(crate) mod recorder;
+mod runtime;
+mod simulated;
+mod statefulset;
+
+use std::{future::Future, net::IpAddr, path::PathBuf, sync::Arc};
+
+use anyhow::Context;
+use parking_lot::Mutex;
+use tokio::{sync::watch, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+pub use self::{
+    process::{backoff::Policy as BackoffPolicy, images::ImageRule},
+    simulated::{Failure, FailureKind, Simulated},
+};
+use self::{
+    node::Node,
+    process::{Setup, logs::last_lines},
+    recorder::Recorder,
+    simulated::SimulatedRuntime,
+};
+use crate::{
+    Config,
+    network::{self, addresses::Addresses, hosts::Hosts},
+    store::Store,
+};
 
 /// What lives behind StatefulSets, Jobs and Pods.
 #[derive(Debug, Clone, Default)]
@@ -9,6 +48,34 @@ pub enum Workloads {
     /// Nothing: objects stay as they were written.
     #[default]
     None,
+    /// Pods that are nothing but delays and planned failures.
+    Simulated(Simulated),
+    /// Pods that are processes of this machine.
+    Processes(Processes),
+}
+
+/// How pods run as processes.
+#[derive(Debug, Clone)]
+pub struct Processes {
+    /// Which programs stand in for which images; the first rule that matches counts.
+    pub images: Vec<ImageRule>,
+    /// How long containers that keep ending wait before they start again.
+    pub backoff: BackoffPolicy,
+    /// Size in bytes at which a container's log is rotated; twice as much is kept.
+    pub log_cap: u64,
+    /// How pods behave that no program stands in for.
+    pub simulated: Simulated,
+}
+
+impl Default for Processes {
+    fn default() -> Self {
+        Self {
+            images: process::images::default_rules(),
+            backoff: BackoffPolicy::default(),
+            log_cap: 4 * 1024 * 1024,
+            simulated: Simulated::default(),
+        }
+    }
 }
 
 /// Which part of a container's log is asked for (`GET …/pods/<name>/log`).
@@ -23,20 +90,141 @@ pub struct LogQuery {
 }
 
 /// The running controllers, pods and proxies of a cluster.
-#[derive(Debug)]
-pub struct Running {}
+pub struct Running {
+    store: Store,
+    processes: Option<Arc<process::Processes>>,
+    stop: CancellationToken,
+    tasks: Mutex<JoinSet<()>>,
+    /// Of a cluster that keeps nothing.
+    _scratch: Option<Scratch>,
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Running").field("processes", &self.processes.is_some()).finish_non_exhaustive()
+    }
+}
 
 impl Running {
     /// The log of a pod's container, or why there is none.
-    pub async fn logs(&self, _namespace: &str, _pod: &str, _query: &LogQuery) -> Result<Vec<u8>, String> {
-        Err("pods have no life in this cluster".into())
+    pub async fn logs(&self, namespace: &str, pod: &str, query: &LogQuery) -> Result<Vec<u8>, String> {
+        let Some(processes) = &self.processes else { return Err("pods have no processes in this cluster".into()) };
+        let object: k8s_openapi::api::core::v1::Pod = feed::get(&self.store, &crate::kinds::PODS, namespace, pod)
+            .ok_or_else(|| format!("pods \"{pod}\" not found"))?;
+        let spec = object.spec.unwrap_or_default();
+        let all = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+        let names: Vec<_> = all.map(|container| container.name.as_str()).collect();
+        let container = match query.container.as_deref() {
+            Some(name) if names.contains(&name) => name,
+            Some(name) => return Err(format!("container {name} is not valid for pod {pod}")),
+            None if spec.containers.len() == 1 => spec.containers[0].name.as_str(),
+            None => return Err(format!("a container name must be specified for pod {pod}, choose one of: {names:?}")),
+        };
+        let files = processes.log_files(namespace, pod, container);
+        let log = files.read(query.previous).map_err(|error| {
+            let which = if query.previous { "previous terminated container" } else { "container" };
+            format!("{which} \"{container}\" in pod \"{pod}\" has no log: {error}")
+        })?;
+        Ok(match query.tail_lines {
+            Some(lines) => last_lines(&String::from_utf8_lossy(&log), lines).as_bytes().to_vec(),
+            None => log,
+        })
     }
 
     /// Stops everything and waits until it is gone.
-    pub async fn stop(&self) {}
+    pub async fn stop(&self) {
+        self.stop.cancel();
+        let mut tasks = std::mem::take(&mut *self.tasks.lock());
+        while tasks.join_next().await.is_some() {}
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Everything that is spawned kills what it started when it is dropped or told to stop.
+        self.stop.cancel();
+    }
 }
 
 /// Starts what `config.workloads` names. Must not block on pods becoming ready.
-pub async fn start(_store: &Store, _config: &Config) -> anyhow::Result<Running> {
-    Ok(Running {})
+pub async fn start(store: &Store, config: &Config) -> anyhow::Result<Running> {
+    let stop = CancellationToken::new();
+    let mut running = Running {
+        store: store.clone(),
+        processes: None,
+        stop: stop.clone(),
+        tasks: Mutex::default(),
+        _scratch: None,
+    };
+    let (simulated, backoff) = match &config.workloads {
+        Workloads::None => return Ok(running),
+        Workloads::Simulated(simulated) => (simulated.clone(), BackoffPolicy::default()),
+        Workloads::Processes(processes) => (processes.simulated.clone(), processes.backoff),
+    };
+    let mut tasks = JoinSet::new();
+    let mut claim_directories = None;
+    if let Workloads::Processes(wanted) = &config.workloads {
+        let data = match &config.data_dir {
+            Some(dir) => dir.clone(),
+            None => running._scratch.insert(Scratch::new()?).0.clone(),
+        };
+        let hosts = Arc::new(Hosts::default());
+        let setup =
+            Setup { rules: wanted.images.clone(), data: data.clone(), log_cap: wanted.log_cap, hosts: hosts.clone() };
+        running.processes = Some(Arc::new(process::Processes::start(store, setup).await?));
+        claim_directories = Some(data.join("claims"));
+        watch_over(&mut tasks, "names", network::hosts::run(store.clone(), hosts, stop.clone()));
+        watch_over(&mut tasks, "proxies", network::proxy::run(store.clone(), stop.clone()));
+    }
+    let node = Arc::new(Node {
+        name: "senren".into(),
+        host_ip: IpAddr::from([127, 0, 0, 1]),
+        store: store.clone(),
+        recorder: Recorder::new(store, "kubelet"),
+        addresses: Addresses::new(config.network),
+        backoff,
+        objects_changed: watch::Sender::new(0),
+        processes: running.processes.clone(),
+        simulated: Arc::new(SimulatedRuntime::new(simulated)),
+    });
+    watch_over(&mut tasks, "claims", claims::run(store.clone(), claim_directories, stop.clone()));
+    watch_over(&mut tasks, "endpoints", network::endpoints::run(store.clone(), stop.clone()));
+    watch_over(&mut tasks, "objects", node::notice_objects(node.clone(), stop.clone()));
+    watch_over(&mut tasks, "node", node::run(node, stop.clone()));
+    watch_over(&mut tasks, "jobs", job::run(store.clone(), backoff, stop.clone()));
+    watch_over(&mut tasks, "stateful sets", statefulset::run(store.clone(), stop));
+    running.tasks = Mutex::new(tasks);
+    Ok(running)
+}
+
+fn watch_over(
+    tasks: &mut JoinSet<()>,
+    name: &'static str,
+    controller: impl Future<Output = anyhow::Result<()>> + Send + 'static,
+) {
+    tasks.spawn(async move {
+        if let Err(error) = controller.await {
+            tracing::error!(error = format!("{error:#}"), controller = name, "a controller of the cluster ended");
+        }
+    });
+}
+
+/// A directory that goes when we do.
+#[derive(Debug)]
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> anyhow::Result<Self> {
+        let path = std::env::temp_dir().join(format!("senren-kubesim-{}", uuid::Uuid::new_v4()));
+        std::fs::create_dir_all(&path).with_context(|| format!("creating {}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            tracing::warn!(%error, directory = %self.0.display(), "a scratch directory stays");
+        }
+    }
 }

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::crd::Custom;
-use crate::schema_of::Shape;
+use crate::shape::Shape;
 
 /// What one API path serves: a group and a plural, `apps` `statefulsets`. Versions are views of the same objects.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -96,7 +96,7 @@ pub struct Kind {
     /// `metadata.generation` counts changes of everything but metadata and status.
     pub generation: bool,
     /// How its fields merge and who can own them.
-    pub shape: &'static Shape,
+    pub shape: Arc<Shape>,
     /// Set for kinds that a CustomResourceDefinition made.
     pub custom: Option<Custom>,
 }
@@ -156,7 +156,7 @@ pub(crate) fn builtin() -> Vec<Arc<Kind>> {
         .map(|Row(resource, version, kind, short, scope, (status, generation))| {
             let singular = kind.to_lowercase();
             Arc::new(Kind {
-                shape: crate::schema_of::builtin(&resource),
+                shape: crate::builtin_shapes::of(&resource),
                 categories: if [PODS, SERVICES, STATEFUL_SETS, JOBS].contains(&resource) {
                     vec!["all".to_owned()]
                 } else {

@@ -17,16 +17,18 @@ pub mod status;
 pub mod store;
 pub mod workloads;
 
+mod addresses;
 mod admit;
 mod apply;
+mod builtin_shapes;
 mod collect;
 mod crd;
 mod delete;
 mod events;
 mod journal;
-mod namespace;
+mod network;
 mod patch;
-mod schema_of;
+mod shape;
 mod selector;
 mod service;
 mod write;
@@ -38,7 +40,7 @@ use std::sync::Arc;
 use kube::client::Body;
 use tower::Layer;
 
-pub use service::{ApiResponse, ApiService};
+pub use service::{ApiBody, ApiResponse, ApiService};
 pub use workloads::Workloads;
 
 use store::Store;

@@ -263,3 +263,33 @@ pub fn not_implemented(what: impl std::fmt::Display) -> Box<Status> {
 pub fn internal(message: impl std::fmt::Display) -> Box<Status> {
     failure(500, "InternalError", format!("Internal error occurred: {message}"))
 }
+
+/// 500 whose message stands by itself.
+pub fn internal_plain(message: impl Into<String>) -> Box<Status> {
+    failure(500, "InternalError", message)
+}
+
+/// 404 of a request that names a namespace which isn't there.
+pub fn no_namespace(namespace: &str) -> Box<Status> {
+    not_found(&crate::kinds::NAMESPACES, namespace)
+}
+
+/// 422 of a patch that can't be applied.
+pub fn unprocessable(problem: &str) -> Box<Status> {
+    failure(422, "Invalid", format!("the server rejected our request due to an error in our request: {problem}"))
+}
+
+/// 504: the client has seen a revision that this server hasn't.
+pub fn too_large_revision(asked: u64, current: u64) -> Box<Status> {
+    let mut status =
+        failure(504, "Timeout", format!("Too large resource version: {asked}, current: {current}"));
+    let mut details = no_details();
+    details.retry_after_seconds = 1;
+    details.causes.push(StatusCause {
+        reason: "ResourceVersionTooLarge".into(),
+        message: "Too large resource version".into(),
+        field: String::new(),
+    });
+    status.details = Some(details);
+    status
+}

@@ -16,6 +16,8 @@ use parking_lot::{Mutex, RwLock};
 use serde_json::Value;
 use tokio::sync::{Notify, watch};
 
+use crate::addresses::Addresses;
+use crate::crd;
 use crate::journal::Journal;
 use crate::kinds::{self, GroupResource, Kind};
 use crate::status::{self, Result};
@@ -119,7 +121,7 @@ pub(crate) struct Table {
 
 pub(crate) struct State {
     pub revision: u64,
-    pub network: Ipv4Addr,
+    pub addresses: Addresses,
     tables: HashMap<GroupResource, Table>,
     places: HashMap<String, Place>,
     dependents: HashMap<String, BTreeSet<Place>>,
@@ -163,7 +165,7 @@ impl Store {
         let chores = Arc::new(Chores::default());
         let mut state = State {
             revision: 1,
-            network: settings.network,
+            addresses: Addresses::new(settings.network),
             tables: HashMap::new(),
             places: HashMap::new(),
             dependents: HashMap::new(),
@@ -378,6 +380,9 @@ impl State {
         if let Some(uid) = uid_of(&object) {
             self.places.insert(uid.to_owned(), place.clone());
         }
+        if let Some(address) = address_of(what, &object) {
+            self.addresses.take(address);
+        }
         let before: Vec<String> = previous.as_deref().map(owner_uids).unwrap_or_default();
         let after = owner_uids(&object);
         for gone in before.iter().filter(|uid| !after.contains(uid)) {
@@ -413,11 +418,18 @@ impl State {
     pub fn forget(&mut self, what: &GroupResource, key: &Key) {
         let Some(object) = self.tables.get_mut(what).and_then(|t| t.objects.remove(key)) else { return };
         let place = Place { resource: what.clone(), key: key.clone() };
-        if let Some(uid) = uid_of(&object) {
+        self.unindex(&place, &object);
+    }
+
+    fn unindex(&mut self, place: &Place, object: &Value) {
+        if let Some(uid) = uid_of(object) {
             self.places.remove(uid);
         }
-        for owner in owner_uids(&object) {
-            self.forget_dependent(&owner, &place);
+        if let Some(address) = address_of(&place.resource, object) {
+            self.addresses.give_back(address);
+        }
+        for owner in owner_uids(object) {
+            self.forget_dependent(&owner, place);
         }
     }
 
@@ -445,6 +457,10 @@ impl State {
 
     fn note_put(&mut self, what: &GroupResource, key: Key, object: &Value, previous: Option<&Value>) {
         let place = Place { resource: what.clone(), key };
+        if *what == kinds::DEFINITIONS {
+            crd::follow(self, object);
+            self.chores.push(Chore::Definition(place.key.name.clone()));
+        }
         let owners = owner_uids(object);
         if !owners.is_empty() && previous.is_none_or(|before| owner_uids(before) != owners) {
             self.chores.push(Chore::Owners(place.clone()));
@@ -460,22 +476,22 @@ impl State {
         }
         if *what == kinds::NAMESPACES {
             self.chores.push(Chore::Namespace(place.key.name));
-        } else if *what == kinds::DEFINITIONS {
-            self.chores.push(Chore::Definition(place.key.name));
         } else if waits_for_dependents(object) {
             self.chores.push(Chore::Dependents(place));
         }
     }
 
     fn note_removed(&mut self, place: &Place, object: &Value) {
+        self.unindex(place, object);
+        if place.resource == kinds::DEFINITIONS {
+            crd::unfollow(self, object);
+        }
         if let Some(uid) = uid_of(object) {
-            self.places.remove(uid);
             for dependent in self.dependents_of(uid) {
                 self.chores.push(Chore::Owners(dependent));
             }
         }
         for owner in owner_uids(object) {
-            self.forget_dependent(&owner, place);
             self.wake_owner(&owner);
         }
         let namespace = Key::new("", &place.key.namespace);
@@ -565,9 +581,12 @@ impl Watch {
         Ok(event)
     }
 
-    /// Everything up to this revision has been delivered.
-    pub fn position(&self) -> u64 {
-        self.after
+    /// The newest revision, if every change up to it has been delivered.
+    pub fn caught_up(&self) -> Option<u64> {
+        let state = self.store.state.read();
+        let table = state.table(&self.what).ok()?;
+        let newest = table.history.back().map_or(0, |change| change.revision);
+        (self.ready.is_empty() && newest <= self.after).then_some(state.revision)
     }
 }
 
@@ -594,6 +613,13 @@ fn set_revision(object: &mut Value, revision: u64) {
 fn owner_uids(object: &Value) -> Vec<String> {
     let owners = object["metadata"]["ownerReferences"].as_array().map(Vec::as_slice).unwrap_or_default();
     owners.iter().filter_map(|owner| owner["uid"].as_str().map(str::to_owned)).collect()
+}
+
+fn address_of(what: &GroupResource, object: &Value) -> Option<Ipv4Addr> {
+    if *what != kinds::SERVICES {
+        return None;
+    }
+    object["spec"]["clusterIP"].as_str()?.parse().ok()
 }
 
 fn waits_for_dependents(object: &Value) -> bool {

@@ -1,0 +1,247 @@
+//! Who owns which fields: `metadata.managedFields`, and the rules by which writes move ownership.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::fields::FieldSet;
+use super::merge::{self, Comparison};
+use crate::kinds::Kind;
+use crate::shape::Shape;
+use crate::status::{self, Result};
+use crate::write::Part;
+
+/// One entry: a manager, by the way it writes, and its fields.
+#[derive(Debug, Clone, PartialEq)]
+struct Entry {
+    manager: String,
+    applied: bool,
+    subresource: String,
+    api_version: String,
+    time: String,
+    fields: FieldSet,
+}
+
+impl Entry {
+    fn is(&self, other: &Entry) -> bool {
+        self.manager == other.manager
+            && self.applied == other.applied
+            && self.subresource == other.subresource
+            && (self.applied || self.api_version == other.api_version)
+    }
+
+    fn describe(&self) -> String {
+        let quoted = format!("{:?}", self.manager);
+        let subresource =
+            if self.subresource.is_empty() { String::new() } else { format!(" with subresource {:?}", self.subresource) };
+        if self.applied {
+            format!("{quoted}{subresource}")
+        } else {
+            format!("{quoted}{subresource} using {}", self.api_version)
+        }
+    }
+}
+
+/// All entries of an object.
+#[derive(Debug, Clone, Default)]
+pub struct Managed {
+    entries: Vec<Entry>,
+}
+
+/// Who acts: the identity of the entry to be written.
+#[derive(Debug, Clone, Copy)]
+pub struct Actor<'a> {
+    /// The field manager.
+    pub manager: &'a str,
+    /// Main object or status subresource.
+    pub part: Part,
+    /// `apps/v1`
+    pub api_version: &'a str,
+}
+
+impl Actor<'_> {
+    fn entry(&self, applied: bool, fields: FieldSet) -> Entry {
+        Entry {
+            manager: self.manager.to_owned(),
+            applied,
+            subresource: if self.part == Part::Status { "status".into() } else { String::new() },
+            api_version: self.api_version.to_owned(),
+            time: now(),
+            fields,
+        }
+    }
+}
+
+/// The current time as Kubernetes writes it: whole seconds, UTC.
+pub fn now() -> String {
+    Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+impl Managed {
+    /// Takes the entries out of an object.
+    pub fn take(object: &mut Value) -> Managed {
+        let taken = object["metadata"].as_object_mut().and_then(|meta| meta.remove("managedFields"));
+        let Some(Value::Array(entries)) = taken else { return Managed::default() };
+        let text = |entry: &Value, field: &str| entry[field].as_str().unwrap_or_default().to_owned();
+        let entries = entries
+            .iter()
+            .map(|entry| Entry {
+                manager: text(entry, "manager"),
+                applied: entry["operation"] == "Apply",
+                subresource: text(entry, "subresource"),
+                api_version: text(entry, "apiVersion"),
+                time: text(entry, "time"),
+                fields: FieldSet::parse(&entry["fieldsV1"]),
+            })
+            .collect();
+        Managed { entries }
+    }
+
+    /// The same owners of the same fields, whenever they wrote them.
+    pub fn same_owners(&self, other: &Managed) -> bool {
+        let alike = |a: &Entry, b: &Entry| a.is(b) && a.api_version == b.api_version && a.fields == b.fields;
+        let (mine, theirs) = (self.owning(), other.owning());
+        mine.len() == theirs.len() && mine.iter().all(|a| theirs.iter().any(|b| alike(a, b)))
+    }
+
+    fn owning(&self) -> Vec<&Entry> {
+        self.entries.iter().filter(|entry| !entry.fields.is_empty()).collect()
+    }
+
+    /// Puts the entries into an object.
+    pub fn give(mut self, object: &mut Value) {
+        self.entries.retain(|entry| !entry.fields.is_empty());
+        if self.entries.is_empty() {
+            return;
+        }
+        // As a real server sorts them: appliers first, then by time, then by name.
+        self.entries.sort_by(|a, b| {
+            (!a.applied, &a.time, &a.manager, &a.subresource).cmp(&(!b.applied, &b.time, &b.manager, &b.subresource))
+        });
+        let entries = self.entries.iter().map(|entry| {
+            let mut out = json!({
+                "manager": entry.manager,
+                "operation": if entry.applied { "Apply" } else { "Update" },
+                "apiVersion": entry.api_version,
+                "time": entry.time,
+                "fieldsType": "FieldsV1",
+                "fieldsV1": entry.fields.to_value(),
+            });
+            if !entry.subresource.is_empty() {
+                out["subresource"] = entry.subresource.clone().into();
+            }
+            out
+        });
+        object["metadata"]["managedFields"] = entries.collect();
+    }
+
+    /// An ordinary write made `old` into `new`: its author owns what it changed.
+    pub fn update(&mut self, old: &Value, new: &Value, kind: &Kind, actor: Actor<'_>) {
+        let found = strip(merge::compare(old, new, &kind.shape), kind, actor.part);
+        let changed = found.modified.union(&found.added);
+        for entry in &mut self.entries {
+            entry.fields = entry.fields.difference(&changed).difference(&found.removed);
+        }
+        if changed.is_empty() {
+            return;
+        }
+        let mut mine = actor.entry(false, changed);
+        match self.entries.iter_mut().find(|entry| entry.is(&mine)) {
+            Some(entry) => {
+                mine.fields.clone_from(&entry.fields.clone().union(&mine.fields));
+                *entry = mine;
+            }
+            None => self.entries.push(mine),
+        }
+    }
+
+    /// Server-side apply of `config` to `live`: the merged object, with the ownership that follows.
+    pub fn apply(
+        &mut self,
+        live: &Value,
+        config: &Value,
+        kind: &Kind,
+        actor: Actor<'_>,
+        force: bool,
+    ) -> Result<Value> {
+        let shape = &kind.shape;
+        let mut mine = actor.entry(true, strip_set(merge::fields_of(config, shape), kind, actor.part));
+        let mut merged = merge::merge(live, config, shape);
+        let at = self.entries.iter().position(|entry| entry.is(&mine));
+        let before = at.map(|at| self.entries.remove(at));
+        if let Some(before) = &before {
+            self.prune(&mut merged, &before.fields, &mine.fields, shape);
+        }
+        let found = strip(merge::compare(live, &merged, shape), kind, actor.part);
+        let changed = found.modified.union(&found.added);
+        let conflicts = self.conflicts(&changed);
+        if !force && !conflicts.is_empty() {
+            return Err(status::apply_conflict(conflicts));
+        }
+        for entry in &mut self.entries {
+            entry.fields = entry.fields.difference(&changed).difference(&found.removed);
+        }
+        if let Some(before) = before
+            && before.fields == mine.fields
+            && before.api_version == mine.api_version
+            && changed.is_empty()
+            && found.removed.is_empty()
+        {
+            mine.time = before.time;
+        }
+        self.entries.push(mine);
+        Ok(merged)
+    }
+
+    /// Takes away what this manager applied before, applies no longer, and nobody else owns.
+    fn prune(&self, merged: &mut Value, before: &FieldSet, now: &FieldSet, shape: &Shape) {
+        let mut kept = now.clone();
+        for entry in &self.entries {
+            kept = kept.union(&entry.fields);
+        }
+        let gone = before.with_structs(shape).difference(&kept.with_structs(shape));
+        if !gone.is_empty() {
+            merge::remove(merged, &gone, shape);
+        }
+    }
+
+    fn conflicts(&self, changed: &FieldSet) -> Vec<(String, String)> {
+        let mut conflicts = Vec::new();
+        for entry in &self.entries {
+            for path in entry.fields.intersection(changed).paths() {
+                conflicts.push((entry.describe(), path));
+            }
+        }
+        conflicts
+    }
+}
+
+/// Nobody owns what the server itself sets, nor what a path doesn't write.
+fn strip_set(set: FieldSet, kind: &Kind, part: Part) -> FieldSet {
+    const SERVER: &[&[&str]] = &[
+        &["apiVersion"],
+        &["kind"],
+        &["metadata", "name"],
+        &["metadata", "namespace"],
+        &["metadata", "creationTimestamp"],
+        &["metadata", "selfLink"],
+        &["metadata", "uid"],
+        &["metadata", "generation"],
+        &["metadata", "managedFields"],
+        &["metadata", "resourceVersion"],
+    ];
+    let set = set.without(SERVER).without_member("metadata");
+    match part {
+        Part::Main if kind.status => set.without(&[&["status"]]),
+        Part::Main => set,
+        Part::Status if kind.custom.is_some() => set.only("status"),
+        Part::Status => set.without(&[&["spec"]]),
+    }
+}
+
+fn strip(found: Comparison, kind: &Kind, part: Part) -> Comparison {
+    Comparison {
+        added: strip_set(found.added, kind, part),
+        removed: strip_set(found.removed, kind, part),
+        modified: strip_set(found.modified, kind, part),
+    }
+}

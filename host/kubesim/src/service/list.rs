@@ -1,0 +1,134 @@
+//! Lists: selected, in pages, consistent at one revision.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::{ApiResponse, Call, json_response};
+use crate::selector::{FieldSelector, LabelSelector};
+use crate::status::{self, Result};
+use crate::store::{Key, Object, Store, key_of};
+
+/// One page of a list.
+pub(crate) struct Page {
+    pub revision: u64,
+    pub items: Vec<Object>,
+    next: Option<String>,
+    remaining: Option<usize>,
+}
+
+/// What a list or a watch is restricted to.
+pub(crate) struct Filter {
+    labels: LabelSelector,
+    fields: FieldSelector,
+    namespace: Option<String>,
+}
+
+impl Filter {
+    pub fn of(call: &Call) -> Result<Filter> {
+        let mut fields = call.query.get("fieldSelector").unwrap_or_default().to_owned();
+        if call.event_view {
+            fields = fields.replace("regarding.", "involvedObject.").replace("reportingController", "reportingComponent");
+        }
+        Ok(Filter {
+            labels: LabelSelector::parse(call.query.get("labelSelector").unwrap_or_default())?,
+            fields: FieldSelector::parse(&fields, &call.kind.kind)?,
+            namespace: call.target.scoped.then(|| call.target.namespace.clone()),
+        })
+    }
+
+    pub fn matches(&self, object: &Value) -> bool {
+        self.in_scope(object) && self.labels.matches(object) && self.fields.matches(object)
+    }
+
+    fn in_scope(&self, object: &Value) -> bool {
+        self.namespace.as_deref().is_none_or(|namespace| object["metadata"]["namespace"] == namespace)
+    }
+
+    fn is_open(&self) -> bool {
+        self.labels == LabelSelector::default() && self.fields == FieldSelector::default()
+    }
+}
+
+pub(crate) fn answer(store: &Store, call: &Call) -> Result<ApiResponse> {
+    let page = select(store, call)?;
+    Ok(json_response(StatusCode::OK, write(call, &page)))
+}
+
+/// Reads the page that a call asks for.
+pub(crate) fn select(store: &Store, call: &Call) -> Result<Page> {
+    let filter = Filter::of(call)?;
+    let namespace = filter.namespace.as_deref();
+    let what = &call.kind.resource;
+    let wanted = call.query.number("resourceVersion")?.unwrap_or_default();
+    let (listing, start) = match call.query.get("continue") {
+        Some(token) => {
+            let (revision, start) = read_token(token)?;
+            let gone = |refusal: Box<kube::core::Status>| if refusal.code == 410 { status::continue_expired() } else { refusal };
+            (store.list_at(what, namespace, revision).map_err(gone)?, Some(start))
+        }
+        None if call.query.get("resourceVersionMatch") == Some("Exact") => {
+            (store.list_at(what, namespace, wanted)?, None)
+        }
+        None => (store.list(what, namespace)?, None),
+    };
+    if wanted > listing.revision {
+        return Err(status::too_large_revision(wanted, listing.revision));
+    }
+    let after_start = |object: &Object| start.as_ref().is_none_or(|start| key_of(object) > *start);
+    let mut items: Vec<Object> =
+        listing.items.into_iter().filter(|o| after_start(o)).filter(|o| filter.matches(o)).collect();
+    let limit = usize::try_from(call.query.number("limit")?.unwrap_or_default()).unwrap_or_default();
+    let mut page = Page { revision: listing.revision, items: Vec::new(), next: None, remaining: None };
+    if limit > 0 && items.len() > limit {
+        let rest = items.split_off(limit);
+        page.next = items.last().map(|last| write_token(listing.revision, &key_of(last)));
+        page.remaining = filter.is_open().then_some(rest.len());
+    }
+    page.items = items;
+    Ok(page)
+}
+
+/// Writes a page out, item by item and without copying them.
+pub(crate) fn write(call: &Call, page: &Page) -> Vec<u8> {
+    let mut meta = json!({"resourceVersion": page.revision.to_string()});
+    if let Some(next) = &page.next {
+        meta["continue"] = next.as_str().into();
+    }
+    if let Some(remaining) = page.remaining {
+        meta["remainingItemCount"] = remaining.into();
+    }
+    let (version, kind) = if call.bare {
+        ("meta.k8s.io/v1".to_owned(), "PartialObjectMetadataList")
+    } else if call.event_view {
+        (format!("{}/v1", crate::events::GROUP), "EventList")
+    } else {
+        (call.kind.api_version(&call.target.version), call.kind.list_kind.as_str())
+    };
+    let head = json!({"kind": kind, "apiVersion": version, "metadata": meta});
+    let mut out = super::to_bytes(&head);
+    out.pop();
+    out.extend_from_slice(b",\"items\":[");
+    for (at, object) in page.items.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(&call.written(object));
+    }
+    out.extend_from_slice(b"]}");
+    out
+}
+
+fn write_token(revision: u64, last: &Key) -> String {
+    let text = json!([revision, last.namespace, last.name]).to_string();
+    text.bytes().map(|b| format!("{b:02x}")).collect()
+}
+
+fn read_token(token: &str) -> Result<(u64, Key)> {
+    let refuse = || status::bad_request("continue key is not valid");
+    let bytes: Option<Vec<u8>> = (0..token.len() / 2)
+        .map(|at| token.get(2 * at..2 * at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok()))
+        .collect();
+    let parts: (u64, String, String) =
+        bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).ok_or_else(refuse)?;
+    Ok((parts.0, Key::new(parts.1, parts.2)))
+}

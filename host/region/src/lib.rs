@@ -1,0 +1,253 @@
+//! The plane of one region: desired state in, custom resources and status out. It only ever dials out, to Kafka and
+//! to its Kubernetes API, and what runs a database is `senren-reconcile`'s work, on the custom resources that are
+//! kept here.
+//!
+//! The steps, in the order of the walk: [`intake::handle`] makes custom resources of a state, `senren-reconcile`
+//! makes databases of those, [`report::report_next`] tells what became of them, [`heartbeat::beat`] that the region
+//! is alive. Each handles one unit and can be called by itself; [`run`] drives them.
+//!
+//! Invariants:
+//! - nothing is deleted but by a state that covers it, and only what carries our region's label and a uid that the
+//!   control plane gave;
+//! - with the bus gone, whatever is there goes on being reconciled, and what remains to be said is said later;
+//! - a restart needs nothing but Kubernetes and the topic.
+
+mod board;
+mod claim;
+mod cluster;
+mod config;
+mod cr;
+mod crs;
+mod desired;
+mod inbox;
+mod memory;
+mod plane;
+mod problems;
+mod retry;
+mod roll;
+
+pub mod heartbeat;
+pub mod intake;
+pub mod report;
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use futures::{StreamExt as _, stream::FuturesUnordered};
+use senren_bus::Bus;
+use senren_engine::{Engine, PluginSet, Plugins};
+use senren_reconcile::Reconciler;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub use config::{PluginConfig, RegionConfig};
+pub use plane::{OpenError, Plane};
+
+use heartbeat::Confirmed;
+use inbox::Inbox;
+use retry::backoff;
+
+/// How many reports are on their way at once.
+const REPORTERS: usize = 16;
+
+/// At the soonest, so long after a heartbeat comes one that only has news.
+const NEWS_SPACING: Duration = Duration::from_millis(100);
+
+/// Runs the plane of a region until `shutdown`. Fails only where it must not start: the cluster is another plane's.
+pub async fn run(
+    config: RegionConfig,
+    client: kube::Client,
+    bus: Arc<dyn Bus>,
+    engine: Engine,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let (plugins, problems) = load(&engine, &config).await?;
+    let Some(plane) = open(&config, &client, &bus, &plugins, &shutdown).await? else { return Ok(()) };
+    for (subject, problem) in problems {
+        plane.problems.set(&subject, problem);
+    }
+    let mut tasks = JoinSet::new();
+    let reconciler = Arc::new(Reconciler::new(client, plugins, config.reconcile_settings()));
+    spawn(&mut tasks, &shutdown, reconcile(reconciler, shutdown.clone()));
+    spawn(&mut tasks, &shutdown, beat(Arc::clone(&plane)));
+    plane.watch(&mut tasks, &shutdown).await;
+    let inbox = Arc::new(Inbox::default());
+    spawn(&mut tasks, &shutdown, read(Arc::clone(&plane), Arc::clone(&inbox)));
+    spawn(&mut tasks, &shutdown, take_in(Arc::clone(&plane), inbox));
+    spawn(&mut tasks, &shutdown, report(Arc::clone(&plane)));
+    spawn(&mut tasks, &shutdown, resync(Arc::clone(&plane)));
+    tracing::info!(region = %plane.region, "the regional plane is up");
+    while let Some(ended) = tasks.join_next().await {
+        ended.context("a part of the regional plane broke")?;
+    }
+    Ok(())
+}
+
+/// Runs a part of the plane until it ends or the plane shuts down.
+fn spawn(
+    tasks: &mut JoinSet<()>,
+    shutdown: &CancellationToken,
+    part: impl Future<Output = ()> + Send + 'static,
+) {
+    let shutdown = shutdown.clone();
+    tasks.spawn(async move {
+        shutdown.run_until_cancelled(part).await;
+    });
+}
+
+/// Loads the plugins. One that can't be loaded keeps none of the others away.
+async fn load(engine: &Engine, config: &RegionConfig) -> anyhow::Result<(Plugins, Vec<(String, String)>)> {
+    let (engine, dir) = (engine.clone(), config.plugin_dir.clone());
+    let (set, problems) = tokio::task::spawn_blocking(move || PluginSet::load_dir(&engine, &dir))
+        .await
+        .context("load the plugins")?;
+    for (type_name, served) in set.iter() {
+        let descriptor = served.plugin.descriptor();
+        tracing::info!(
+            r#type = type_name,
+            plugin = descriptor.name,
+            version = descriptor.version,
+            "plugin loaded"
+        );
+    }
+    let mut said = Vec::new();
+    for problem in problems {
+        let message = format!("plugin {}: {}", problem.file.display(), problem.message);
+        tracing::error!("{message}");
+        said.push((format!("plugin {}", problem.file.display()), message));
+    }
+    if set.iter().next().is_none() {
+        let message = format!("no plugin in {}: this region can run nothing", config.plugin_dir.display());
+        tracing::warn!("{message}");
+        said.push(("plugins".into(), message));
+    }
+    Ok((Plugins::new(set), said))
+}
+
+/// Opens the plane as soon as the Kubernetes API lets it. `None`: shut down before that.
+async fn open(
+    config: &RegionConfig,
+    client: &kube::Client,
+    bus: &Arc<dyn Bus>,
+    plugins: &Plugins,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<Option<Arc<Plane>>> {
+    for failures in 0.. {
+        let opening = Plane::open(config.clone(), client.clone(), Arc::clone(bus), plugins.clone());
+        match shutdown.run_until_cancelled(opening).await {
+            None => return Ok(None),
+            Some(Ok(plane)) => return Ok(Some(plane)),
+            Some(Err(OpenError::Refused(message))) => anyhow::bail!(message),
+            Some(Err(OpenError::Failed(error))) => tracing::warn!("not started yet, trying again: {error:#}"),
+        }
+        if shutdown.run_until_cancelled(tokio::time::sleep(backoff(failures))).await.is_none() {
+            return Ok(None);
+        }
+    }
+    Ok(None)
+}
+
+async fn reconcile(reconciler: Arc<Reconciler>, shutdown: CancellationToken) {
+    for failures in 0.. {
+        match senren_reconcile::run(Arc::clone(&reconciler), shutdown.clone()).await {
+            Ok(()) => return,
+            Err(error) => tracing::error!("reconciling stopped, starting it again: {error:#}"),
+        }
+        tokio::time::sleep(backoff(failures)).await;
+    }
+}
+
+async fn read(plane: Arc<Plane>, inbox: Arc<Inbox>) {
+    let mut failures = 0;
+    loop {
+        let started = tokio::time::Instant::now();
+        let Err(error) = inbox::read(&plane, &inbox).await;
+        if started.elapsed() > Duration::from_secs(60) {
+            failures = 0;
+        }
+        tracing::warn!(%error, failures, "the state topic can't be read; what is here goes on");
+        plane.problems.set("state topic", format!("the state topic can't be read: {error}"));
+        tokio::time::sleep(backoff(failures)).await;
+        plane.problems.clear("state topic");
+        failures += 1;
+    }
+}
+
+async fn take_in(plane: Arc<Plane>, inbox: Arc<Inbox>) {
+    loop {
+        let retry_at = plane.retries.next();
+        let due = async {
+            match retry_at {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = inbox.arrived() => {}
+            () = plane.poked.notified() => {}
+            () = due => {}
+        }
+        if let Some(state) = inbox.take() {
+            intake::take_in(&plane, &state).await;
+        }
+        intake::settle(&plane).await;
+    }
+}
+
+async fn report(plane: Arc<Plane>) {
+    let mut busy = FuturesUnordered::new();
+    let mut failures = 0;
+    loop {
+        tokio::select! {
+            () = plane.board.wait(), if busy.len() < REPORTERS => {
+                busy.extend(plane.board.take().map(|due| report::publish_due(&plane, due)));
+            }
+            Some(result) = busy.next() => match result {
+                Ok(()) => failures = 0,
+                Err(error) => {
+                    tracing::debug!(%error, failures, "a report was not acknowledged; it will be sent again");
+                    tokio::time::sleep(backoff(failures)).await;
+                    failures += 1;
+                }
+            },
+        }
+    }
+}
+
+async fn beat(plane: Arc<Plane>) {
+    let confirmed = Confirmed::default();
+    let mut failures = 0;
+    loop {
+        let wait = match heartbeat::beat(&plane, &confirmed).await {
+            Ok(()) => {
+                failures = 0;
+                plane.config.heartbeat_interval
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a heartbeat was not acknowledged");
+                failures += 1;
+                backoff(failures).min(plane.config.heartbeat_interval)
+            }
+        };
+        let news = async {
+            tokio::time::sleep(NEWS_SPACING).await;
+            tokio::select! {
+                () = plane.news.notified() => {}
+                () = plane.problems.changed.notified() => {}
+            }
+        };
+        // After a failure, news don't hurry it.
+        if failures > 0 {
+            tokio::time::sleep(wait).await;
+        } else {
+            let _ = tokio::time::timeout(wait, news).await;
+        }
+    }
+}
+
+async fn resync(plane: Arc<Plane>) {
+    loop {
+        tokio::time::sleep(plane.config.resync_interval).await;
+        plane.resync();
+    }
+}

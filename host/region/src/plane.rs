@@ -1,0 +1,284 @@
+//! The regional plane as one value: what its steps share. The steps are in [`crate::intake`], [`crate::report`] and
+//! [`crate::heartbeat`]; what runs them is in [`crate::run`].
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use anyhow::Context as _;
+use parking_lot::Mutex;
+use senren_api::{RegionId, ResourceKey};
+use senren_bus::Bus;
+use senren_engine::{Plugin, PluginSet, Plugins, Served};
+use senren_reconcile::{crd, resource};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    RegionConfig,
+    board::Board,
+    claim::{ClaimError, claim},
+    cluster::Cluster,
+    cr::Cr,
+    crs::{self, Crs, Seen},
+    desired::{DesiredSet, Marks},
+    intake::{Trouble, Verdicts},
+    memory::{Known, Memory, Snapshot},
+    problems::Problems,
+    report::Said,
+    retry::Retries,
+    roll::Roll,
+};
+
+/// The plane of one region.
+pub struct Plane {
+    pub(crate) region: RegionId,
+    pub(crate) prefix: String,
+    pub(crate) config: RegionConfig,
+    pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) plugins: Plugins,
+    pub(crate) cluster: Cluster,
+    pub(crate) cluster_uid: String,
+    pub(crate) crs: Crs,
+    pub(crate) desired: Mutex<DesiredSet>,
+    /// What was taken in wholly.
+    pub(crate) applied: Mutex<Marks>,
+    pub(crate) memory: Memory,
+    pub(crate) roll: Roll,
+    pub(crate) verdicts: Verdicts,
+    pub(crate) troubles: Mutex<HashMap<ResourceKey, Trouble>>,
+    pub(crate) retries: Retries,
+    /// Resources that intake has to look at again, because their custom resource changed or went.
+    pub(crate) pokes: Mutex<BTreeSet<ResourceKey>>,
+    pub(crate) poked: Notify,
+    pub(crate) board: Board,
+    pub(crate) said: Said,
+    pub(crate) problems: Problems,
+    /// Rung when the heartbeat has something new to say.
+    pub(crate) news: Notify,
+    sequence: AtomicU64,
+    complete: AtomicBool,
+}
+
+/// Why a plane can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The cluster is another plane's. Trying again is useless.
+    #[error("{0}")]
+    Refused(String),
+    /// The Kubernetes API isn't there yet, or refuses something.
+    #[error(transparent)]
+    Failed(#[from] anyhow::Error),
+}
+
+impl Plane {
+    /// Claims the cluster, installs the plugins' definitions and recalls what an earlier process knew.
+    pub async fn open(
+        config: RegionConfig,
+        client: kube::Client,
+        bus: Arc<dyn Bus>,
+        plugins: Plugins,
+    ) -> Result<Arc<Self>, OpenError> {
+        let (region, prefix) = (config.region_id.clone(), config.namespace_prefix.clone());
+        let mut cluster = Cluster::new(client, region.clone(), prefix.clone());
+        let cluster_uid = claim(&cluster).await.map_err(|error| match error {
+            ClaimError::Refused(message) => OpenError::Refused(message),
+            ClaimError::Failed(error) => OpenError::Failed(error),
+        })?;
+        let problems = Problems::default();
+        install(&cluster, &plugins, &problems).await?;
+        let addressed = |(name, served): (&str, &Served)| {
+            (name.to_owned(), resource::api_resource(&served.resource_type.wit))
+        };
+        cluster.types = plugins.current().iter().map(addressed).collect();
+        let (memory, snapshot) = Memory::load(&cluster).await.context("read what was taken in before")?;
+        let roll = Roll::default();
+        snapshot.unvouched.into_iter().for_each(|known| roll.learn(known));
+        Ok(Arc::new(Self {
+            region,
+            prefix,
+            config,
+            bus,
+            plugins,
+            cluster,
+            cluster_uid,
+            crs: Crs::default(),
+            desired: Mutex::new(DesiredSet::resume(snapshot.applied.clone())),
+            applied: Mutex::new(snapshot.applied),
+            memory,
+            roll,
+            verdicts: Verdicts::default(),
+            troubles: Mutex::default(),
+            retries: Retries::default(),
+            pokes: Mutex::default(),
+            poked: Notify::new(),
+            board: Board::default(),
+            said: Said::default(),
+            problems,
+            news: Notify::new(),
+            sequence: AtomicU64::new(0),
+            complete: AtomicBool::new(false),
+        }))
+    }
+
+    /// Keeps the custom resources known, by tasks that end with `shutdown`. Returns when all that are there are known.
+    pub async fn watch(self: &Arc<Self>, tasks: &mut JoinSet<()>, shutdown: &CancellationToken) {
+        let ready = watch::Sender::new(0);
+        for (type_name, resource) in self.cluster.types.clone() {
+            let (plane, ready, shutdown) = (Arc::clone(self), ready.clone(), shutdown.clone());
+            tasks.spawn(async move {
+                let watching = crs::watch_type(&plane, &type_name, &resource, &ready);
+                shutdown.run_until_cancelled(watching).await;
+            });
+        }
+        let all = self.cluster.types.len();
+        let mut progress = ready.subscribe();
+        let known = async {
+            // Can't fail: the sender outlives it.
+            let _ = progress.wait_for(|known| *known >= all).await;
+        };
+        if shutdown.run_until_cancelled(known).await.is_some() {
+            self.resync();
+            self.complete.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// True once every custom resource that was there at start is known and due to be reported.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.complete.load(Ordering::SeqCst)
+    }
+
+    /// A custom resource was read by a watch.
+    pub(crate) fn see(&self, cr: Cr) {
+        let key = cr.key.clone();
+        match self.note(cr) {
+            Seen::Nothing | Seen::Status => {}
+            Seen::Content => self.poke([key]),
+        }
+    }
+
+    /// A custom resource was read, or written by intake.
+    pub(crate) fn note(&self, cr: Cr) -> Seen {
+        let key = cr.key.clone();
+        if !cr.uid.is_empty() {
+            let (uid, type_name) = (cr.uid.clone(), cr.type_name.clone());
+            self.roll.learn(Known { uid, type_name, key: key.clone() });
+        }
+        let seen = self.crs.put(cr);
+        if seen != Seen::Nothing {
+            self.board.mark([key]);
+        }
+        seen
+    }
+
+    /// A custom resource is gone.
+    pub(crate) fn see_gone(&self, cr: &Cr) {
+        if self.crs.remove(cr) {
+            self.poke([cr.key.clone()]);
+        }
+    }
+
+    /// Intake has to look at these again.
+    pub(crate) fn poke(&self, keys: impl IntoIterator<Item = ResourceKey>) {
+        self.pokes.lock().extend(keys);
+        self.poked.notify_one();
+    }
+
+    /// True where a custom resource carries this uid.
+    pub(crate) fn has_cr(&self, known: &Known) -> bool {
+        self.crs.of(&known.key).iter().any(|cr| cr.uid == known.uid)
+    }
+
+    /// `None`: it isn't known yet whether this uid is desired.
+    pub(crate) fn is_desired(&self, known: &Known) -> Option<bool> {
+        let desired = self.desired.lock();
+        desired
+            .knows(&known.key)
+            .then(|| desired.get(&known.key).is_some_and(|desired| desired.uid == known.uid))
+    }
+
+    /// Notes a problem of a resource, or that it has none, and has it reported if that is news.
+    pub(crate) fn set_trouble(&self, key: &ResourceKey, trouble: Option<Trouble>) {
+        let mut troubles = self.troubles.lock();
+        let before = match &trouble {
+            Some(trouble) => troubles.insert(key.clone(), trouble.clone()),
+            None => troubles.remove(key),
+        };
+        if before != trouble {
+            if let Some(trouble) = &trouble {
+                tracing::warn!(resource = %key, reason = trouble.reason, "{}", trouble.message);
+            }
+            self.board.mark([key.clone()]);
+        }
+    }
+
+    /// Writes down what a restarted plane has to know.
+    pub(crate) async fn remember(&self) -> Result<(), kube::Error> {
+        self.memory.store(&self.cluster, || self.snapshot()).await
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let vouched = |known: &Known| self.has_cr(known) && self.is_desired(known) != Some(false);
+        let unvouched = self.roll.all().into_iter().filter(|known| !vouched(known)).collect();
+        Snapshot { applied: self.applied.lock().clone(), unvouched }
+    }
+
+    /// The version that was taken in, and its content hash; 0 and empty: none yet.
+    pub fn applied(&self) -> (u64, String) {
+        let applied = self.applied.lock();
+        let (version, content_hash) = applied.latest();
+        (version, content_hash.to_owned())
+    }
+
+    /// Everything is looked at and reported again.
+    pub fn resync(&self) {
+        self.said.forget();
+        let keys: BTreeSet<ResourceKey> = self.crs.keys().into_iter().chain(self.roll.keys()).collect();
+        self.board.mark(keys.clone());
+        self.poke(keys);
+    }
+
+    /// Orders the reports: microseconds since the epoch, or the last one plus 1.
+    pub(crate) fn next_sequence(&self) -> u64 {
+        let now = u64::try_from(jiff::Timestamp::now().as_microsecond()).unwrap_or_default();
+        let next = |last: u64| now.max(last + 1);
+        let last = self.sequence.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |last| Some(next(last)));
+        next(last.unwrap_or_default())
+    }
+}
+
+/// Installs the definitions of the plugins' types. A plugin whose types the cluster refuses is put aside; the others
+/// go on.
+async fn install(cluster: &Cluster, plugins: &Plugins, problems: &Problems) -> anyhow::Result<()> {
+    let all: Vec<Plugin> = plugins.current().plugins().cloned().collect();
+    let mut usable = Vec::new();
+    for plugin in &all {
+        let (alone, _) = PluginSet::of(vec![plugin.clone()]);
+        match crd::install(cluster.client.clone(), &alone).await {
+            Ok(()) => usable.push(plugin.clone()),
+            Err(error) => {
+                let status = error.chain().find_map(|cause| match cause.downcast_ref::<kube::Error>() {
+                    Some(kube::Error::Api(status)) => Some(status.code),
+                    _ => None,
+                });
+                if !matches!(status, Some(400 | 409 | 422)) {
+                    return Err(error);
+                }
+                let message = format!("plugin {} can't be used: {error:#}", plugin.descriptor().name);
+                tracing::error!("{message}");
+                problems.set(&format!("definitions of {}", plugin.descriptor().name), message);
+            }
+        }
+    }
+    if usable.len() < all.len() {
+        plugins.swap(PluginSet::of(usable).0);
+    }
+    Ok(())
+}

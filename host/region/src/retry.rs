@@ -1,0 +1,65 @@
+//! What did not succeed, and when to try it again: waiting twice as long each time.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use senren_api::ResourceKey;
+use tokio::time::Instant;
+
+/// The waiting time after so many failures in a row.
+pub(crate) fn backoff(failures: u32) -> Duration {
+    let doubled = Duration::from_millis(100).saturating_mul(1 << failures.min(10));
+    doubled.min(Duration::from_secs(30))
+}
+
+/// The resources that have to be tried again.
+#[derive(Default)]
+pub(crate) struct Retries {
+    waiting: Mutex<HashMap<ResourceKey, (u32, Instant)>>,
+}
+
+impl Retries {
+    /// It failed once more. Returns how often in a row.
+    pub fn failed(&self, key: &ResourceKey) -> u32 {
+        let mut waiting = self.waiting.lock();
+        let failures = waiting.get(key).map_or(0, |(failures, _)| *failures);
+        waiting.insert(key.clone(), (failures + 1, Instant::now() + backoff(failures)));
+        failures + 1
+    }
+
+    /// It succeeded, or no longer matters. Returns how often in a row it has failed now: never.
+    pub fn settled(&self, key: &ResourceKey) -> u32 {
+        self.waiting.lock().remove(key);
+        0
+    }
+
+    /// It failed, and it isn't time yet.
+    pub fn waits(&self, key: &ResourceKey) -> bool {
+        self.waiting.lock().contains_key(key)
+    }
+
+    /// How many have failed.
+    pub fn count(&self) -> usize {
+        self.waiting.lock().len()
+    }
+
+    /// Nothing has failed.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.lock().is_empty()
+    }
+
+    /// Those whose time has come.
+    pub fn due(&self) -> BTreeSet<ResourceKey> {
+        let now = Instant::now();
+        let waiting = self.waiting.lock();
+        waiting.iter().filter(|(_, (_, at))| *at <= now).map(|(key, _)| key.clone()).collect()
+    }
+
+    /// When the next one's time comes.
+    pub fn next(&self) -> Option<Instant> {
+        self.waiting.lock().values().map(|(_, at)| *at).min()
+    }
+}

@@ -147,8 +147,9 @@ impl Kube {
         resource: &mut CustomResource,
         finalizers: &[String],
     ) -> Result<(), Failure> {
-        let patch =
-            json!({"metadata": {"resourceVersion": resource.resource_version, "finalizers": finalizers}});
+        let patch = Patch::Merge(json!({
+            "metadata": {"resourceVersion": resource.resource_version, "finalizers": finalizers},
+        }));
         let api = self.resources(resource);
         let params = PatchParams { field_manager: Some(names::MANAGER.into()), ..PatchParams::default() };
         let write = api.patch(&resource.key.name, &params, &patch);

@@ -17,11 +17,11 @@ pub(crate) fn answer(asks: &[wit::Ask], before: &[wit::Answer], now_ms: u64) -> 
 }
 
 fn unsupported(ask: &wit::Ask, now_ms: u64) -> wit::Answer {
-    let message = format!("asks of kind {:?} are not supported by this host yet", ask.kind);
+    let error = format!("asks of kind {:?} are not supported by this host yet", ask.kind);
     wit::Answer {
         id: ask.id.clone(),
         ok: false,
-        output: json!({"code": "unsupported", "message": message}).to_string(),
+        output: json!({"error": error}).to_string(),
         observed_at_ms: now_ms,
     }
 }

@@ -26,16 +26,23 @@ use crate::{
     names,
 };
 
-/// How long a write of ours is remembered while no watch confirms it.
+/// A watch that is later than this with a write of ours has failed.
 const UNCONFIRMED: Duration = Duration::from_secs(10);
 
 /// Objects that carry one resource's name in one namespace, whoever they belong to.
 pub(crate) type Group = BTreeMap<ObjectId, Arc<DynamicObject>>;
 
 /// See the module.
-#[derive(Default)]
 pub(crate) struct Cache {
     inner: RwLock<Inner>,
+    /// How long a write of ours is remembered while no watch confirms it.
+    unconfirmed: Duration,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self { inner: RwLock::default(), unconfirmed: UNCONFIRMED }
+    }
 }
 
 #[derive(Default)]
@@ -72,7 +79,7 @@ impl Cache {
         let Some(group) = inner.groups.get(&(namespace.to_owned(), name.to_owned())) else {
             return Group::new();
         };
-        let current = |entry: &Entry| entry.written.is_none_or(|at| at.elapsed() < UNCONFIRMED);
+        let current = |entry: &Entry| entry.written.is_none_or(|at| at.elapsed() < self.unconfirmed);
         let entries = group.iter().filter(|(_, entry)| current(entry));
         entries.map(|(id, entry)| (id.clone(), entry.object.clone())).collect()
     }
@@ -297,15 +304,14 @@ mod tests {
         assert_eq!(seen(&cache).as_deref(), Some("6"));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_write_that_no_watch_confirms_is_forgotten() {
-        let cache = listed(vec![]);
+        let cache = Cache { unconfirmed: Duration::ZERO, ..listed(vec![]) };
         cache.wrote(object("u1", 5));
-        tokio::time::advance(UNCONFIRMED).await;
         assert_eq!(seen(&cache), None);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_list_replaces_everything_but_what_was_written_since_it_began() {
         let cache = listed(vec![object("u1", 3)]);
         let began = Instant::now();

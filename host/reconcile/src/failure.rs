@@ -24,11 +24,6 @@ pub enum Failure {
     /// The call failed, or the plugin reported a fault.
     #[error("{0}")]
     Plugin(CallError),
-    /// The plugin wants no objects for a resource that nobody deletes.
-    #[error(
-        "the plugin answered with no objects for a resource that is not being deleted; nothing was changed"
-    )]
-    EmptyOutcome,
     /// The plugin's answer can't be used.
     #[error("the plugin's answer can't be used: {0}")]
     BadOutcome(String),
@@ -89,7 +84,6 @@ impl Failure {
             Failure::NoPlugin(_) => "NoPlugin",
             Failure::InvalidSpec(_) => "InvalidSpec",
             Failure::Plugin(error) => error.reason(),
-            Failure::EmptyOutcome => "EmptyOutcome",
             Failure::BadOutcome(_) => "PluginBadAnswer",
             Failure::GuardRefused(_) => "GuardRefused",
             Failure::Secret { .. } => "SecretFailed",
@@ -112,7 +106,6 @@ impl Failure {
             Failure::NoPlugin(_)
             | Failure::InvalidSpec(_)
             | Failure::Plugin(_)
-            | Failure::EmptyOutcome
             | Failure::BadOutcome(_)
             | Failure::GuardRefused(_)
             | Failure::Secret { .. } => Retry::OnChange,

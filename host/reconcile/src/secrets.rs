@@ -22,32 +22,23 @@ use crate::{
     status::SecretRecord,
 };
 
-/// What is easily typed, quoted and put into a URL.
-const ALPHABET: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-/// Fewer different characters are no alphabet.
-const MIN_ALPHABET: usize = 10;
+/// Letters and digits: easily typed, quoted and put into a URL.
+const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 const MAX_KEYS: usize = 16;
-/// Shorter is guessable; longer than any server takes.
-const LENGTHS: std::ops::RangeInclusive<usize> = 16..=512;
+/// Shorter is guessable; longer than some servers take.
+const LENGTHS: std::ops::RangeInclusive<usize> = 16..=128;
 
 /// Parameters of kind `random`.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct Random {
     /// Keys of the secret; each gets a content of its own.
     keys: Vec<String>,
     #[serde(default = "default_length")]
     length: usize,
-    #[serde(default = "default_alphabet")]
-    alphabet: String,
 }
 
 fn default_length() -> usize {
     32
-}
-
-fn default_alphabet() -> String {
-    ALPHABET.to_owned()
 }
 
 /// A secret that may be made.
@@ -114,15 +105,12 @@ fn check_one(request: &wit::SecretRequest, rules: &Rules) -> Result<Wanted, Fail
             && key.len() <= 253
             && key.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c))
     };
-    let distinct: BTreeSet<char> = random.alphabet.chars().collect();
     let problem = if random.keys.is_empty() || random.keys.len() > MAX_KEYS {
         format!("params: keys must be 1 to {MAX_KEYS}")
     } else if let Some(bad) = random.keys.iter().find(|key| !key_ok(key)) {
         format!("params: {bad:?} can't be a key of a secret: use letters, digits, '-', '_' and '.'")
     } else if !LENGTHS.contains(&random.length) {
         format!("params: length must be {} to {}", LENGTHS.start(), LENGTHS.end())
-    } else if distinct.len() < MIN_ALPHABET || distinct.len() != random.alphabet.chars().count() {
-        format!("params: alphabet must be at least {MIN_ALPHABET} different characters")
     } else {
         let id = ObjectId::new(kind(), &request.name);
         return Ok(Wanted { id, kind: request.kind.clone(), random });
@@ -200,8 +188,12 @@ async fn create(kube: &Kube, rules: &Rules, secret: &Wanted) -> Result<wit::Secr
 }
 
 fn manifest(secret: &Wanted, rules: &Rules) -> Value {
-    let content: Map<String, Value> =
-        secret.random.keys.iter().map(|key| (key.clone(), json!(random_text(&secret.random)))).collect();
+    let content: Map<String, Value> = secret
+        .random
+        .keys
+        .iter()
+        .map(|key| (key.clone(), json!(random_text(secret.random.length))))
+        .collect();
     json!({
         "apiVersion": "v1",
         "kind": "Secret",
@@ -218,11 +210,10 @@ fn manifest(secret: &Wanted, rules: &Rules) -> Value {
     })
 }
 
-fn random_text(random: &Random) -> String {
-    let alphabet: Vec<char> = random.alphabet.chars().collect();
+fn random_text(length: usize) -> String {
     let mut rng = rand::rng();
-    // The alphabet is not empty (see `check_one`).
-    (0..random.length).filter_map(|_| alphabet.get(rng.random_range(0..alphabet.len()))).collect()
+    let letters = (0..length).filter_map(|_| ALPHABET.get(rng.random_range(0..ALPHABET.len())));
+    letters.map(|letter| char::from(*letter)).collect()
 }
 
 fn random_version() -> String {
@@ -251,12 +242,7 @@ mod tests {
     fn only_sound_requests_are_granted() {
         let keys = r#"{"keys": ["password"]}"#;
         check_request("cache", "random", keys, None);
-        check_request(
-            "cache-auth",
-            "random",
-            r#"{"keys": ["a", "b.c"], "length": 16, "alphabet": "0123456789"}"#,
-            None,
-        );
+        check_request("cache-auth", "random", r#"{"keys": ["a", "b.c"], "length": 16}"#, None);
         for (name, kind, params, reason, message) in [
             (
                 "other-auth",
@@ -284,14 +270,7 @@ mod tests {
                 "random",
                 r#"{"keys": ["a"], "length": 4}"#,
                 "SecretFailed",
-                "secret cache: params: length must be 16 to 512",
-            ),
-            (
-                "cache",
-                "random",
-                r#"{"keys": ["a"], "alphabet": "aaaaaaaaaaaa"}"#,
-                "SecretFailed",
-                "secret cache: params: alphabet must be at least 10 different characters",
+                "secret cache: params: length must be 16 to 128",
             ),
             (
                 "cache",
@@ -306,10 +285,9 @@ mod tests {
     }
 
     #[test]
-    fn contents_have_the_wanted_length_and_alphabet_and_differ() {
-        let random = Random { keys: vec!["a".into()], length: 40, alphabet: "0123456789".into() };
-        let (a, b) = (random_text(&random), random_text(&random));
-        assert!(a.len() == 40 && a.chars().all(|c| c.is_ascii_digit()), "{a}");
+    fn contents_have_the_wanted_length_and_differ() {
+        let (a, b) = (random_text(40), random_text(40));
+        assert!(a.len() == 40 && a.chars().all(|c| c.is_ascii_alphanumeric()), "{a}");
         assert_ne!(a, b);
     }
 }

@@ -8,12 +8,16 @@
 use jiff::Timestamp;
 use senren_engine::wit;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::{failure::Failure, kind::ObjectId, resource::CustomResource};
 
 /// Condition type: what is wanted has been applied.
 pub const RECONCILED: &str = "Reconciled";
+/// Condition type, where it is `False`: the plugin of today refuses the spec, which runs on as it was once admitted.
+pub const SPEC_ACCEPTED: &str = "SpecAccepted";
+/// Condition types that the host keeps, whatever a plugin says.
+const HOSTS: [&str; 2] = [RECONCILED, SPEC_ACCEPTED];
 /// Condition type: a client could use the database.
 pub const READY: &str = "Ready";
 
@@ -156,24 +160,59 @@ impl Status {
         self.set_conditions(said, now);
     }
 
-    /// The plugin's conditions replace its earlier ones; `Ready` is derived where it gives none.
+    /// The plugin's conditions replace its earlier ones. `Ready` and `Reconciled` are the host's.
     fn set_conditions(&mut self, said: &wit::Status, now: Timestamp) {
         let before = std::mem::take(&mut self.conditions);
-        for condition in &said.conditions {
-            if condition.kind != RECONCILED {
-                self.set_condition(
-                    &before,
-                    (&condition.kind, &condition.status),
-                    (&condition.reason, &condition.message),
-                    now,
-                );
+        let reason = if said.reason.is_empty() { &self.phase } else { &said.reason }.clone();
+        self.set_condition(&before, (READY, truth(said.ready)), (&reason, &said.message), now);
+        self.conditions
+            .extend(before.iter().filter(|condition| HOSTS.contains(&condition.kind.as_str())).cloned());
+        for condition in
+            said.conditions.iter().filter(|c| c.kind != READY && !HOSTS.contains(&c.kind.as_str()))
+        {
+            let status = match condition.status.as_str() {
+                known @ ("True" | "False") => known,
+                _ => "Unknown",
+            };
+            self.set_condition(
+                &before,
+                (&condition.kind, status),
+                (&condition.reason, &condition.message),
+                now,
+            );
+        }
+    }
+
+    /// Says whether the plugin of today would accept the spec that runs.
+    pub fn set_accepted(&mut self, violations: Option<&str>, now: Timestamp) {
+        match violations {
+            Some(message) => {
+                let before = self.conditions.clone();
+                self.set_condition(&before, (SPEC_ACCEPTED, "False"), ("InvalidSpec", message), now);
             }
+            None => self.conditions.retain(|condition| condition.kind != SPEC_ACCEPTED),
         }
-        if !self.conditions.iter().any(|condition| condition.kind == READY) {
-            let reason = if said.reason.is_empty() { &self.phase } else { &said.reason }.clone();
-            self.set_condition(&before, (READY, truth(said.ready)), (&reason, &said.message), now);
-        }
-        self.conditions.extend(before.into_iter().find(|condition| condition.kind == RECONCILED));
+    }
+
+    /// As the plugin said it, as far as is known: a hint for its next call.
+    pub fn hint(&self) -> Option<Value> {
+        let own =
+            |condition: &&Condition| condition.kind != READY && !HOSTS.contains(&condition.kind.as_str());
+        let conditions: Vec<Value> = self
+            .conditions
+            .iter()
+            .filter(own)
+            .map(|condition| {
+                let Condition { kind, status, reason, message, .. } = condition;
+                json!({"kind": kind, "status": status, "reason": reason, "message": message})
+            })
+            .collect();
+        (!self.phase.is_empty()).then(|| {
+            json!({
+                "phase": self.phase, "ready": self.ready, "reason": self.reason, "message": self.message,
+                "endpoints": self.endpoints, "conditions": conditions, "details": self.details,
+            })
+        })
     }
 
     fn set_condition(

@@ -49,7 +49,8 @@ pub(crate) struct Memo {
 struct Admitted {
     digest: String,
     stored: Value,
-    admitted: String,
+    /// The admitted spec, or what is wrong with it.
+    answer: Result<String, String>,
 }
 
 /// One resource on its way through a step.
@@ -110,35 +111,47 @@ impl<'a> Step<'a> {
     }
 
     /// What the plugin makes of the stored spec. Remembered, because it is asked for the same again and again.
+    ///
+    /// A spec that it refuses and that came through the control plane was once admitted: it runs on as it is, and
+    /// says so. One that somebody else wrote never was.
     async fn admit(&mut self, served: &Served) -> Result<String, Failure> {
         let digest = served.plugin.digest();
         let known = self.memo.admitted.as_ref();
-        if let Some(known) = known.filter(|k| k.digest == digest && k.stored == self.resource.spec) {
-            return Ok(known.admitted.clone());
+        let known = known.filter(|known| known.digest == digest && known.stored == self.resource.spec);
+        let answer = match known {
+            Some(known) => known.answer.clone(),
+            None => {
+                let answer = self.ask_to_admit(served).await?;
+                let (digest, stored) = (digest.to_owned(), self.resource.spec.clone());
+                self.memo.admitted = Some(Admitted { digest, stored, answer: answer.clone() });
+                answer
+            }
+        };
+        let violations = answer.as_ref().err().map(String::as_str);
+        self.status.set_accepted(violations, Timestamp::now());
+        match answer {
+            Ok(admitted) => Ok(admitted),
+            Err(_) if self.resource.deleting() || !self.resource.senren_uid.is_empty() => {
+                Ok(self.resource.spec.to_string())
+            }
+            Err(violations) => Err(Failure::InvalidSpec(violations)),
         }
+    }
+
+    /// The admitted spec, or what is wrong with it.
+    async fn ask_to_admit(&self, served: &Served) -> Result<Result<String, String>, Failure> {
         let mut spec = self.resource.spec.clone();
         let schema = &served.resource_type.schema;
         schema.apply_defaults(&mut spec);
-        let spec_text = spec.to_string();
-        let mut wrong: Vec<String> =
-            schema.validate(&spec).iter().map(|v| line(&v.path, &v.message)).collect();
-        if wrong.is_empty() {
-            match served
-                .plugin
-                .admit(&self.resource.key.type_name, &spec_text)
-                .await
-                .map_err(Failure::Plugin)?
-            {
-                Ok(admitted) => {
-                    let (digest, stored) = (digest.to_owned(), self.resource.spec.clone());
-                    self.memo.admitted = Some(Admitted { digest, stored, admitted: admitted.clone() });
-                    return Ok(admitted);
-                }
-                Err(violations) => wrong = violations.iter().map(|v| line(&v.path, &v.message)).collect(),
-            }
+        let wrong: Vec<String> = schema.validate(&spec).iter().map(|v| line(&v.path, &v.message)).collect();
+        if !wrong.is_empty() {
+            return Ok(Err(listed(&wrong)));
         }
-        // What was once admitted can be deleted, whatever a newer plugin thinks of it.
-        if self.resource.deleting() { Ok(spec_text) } else { Err(Failure::InvalidSpec(listed(&wrong))) }
+        let type_name = &self.resource.key.type_name;
+        let answer = served.plugin.admit(type_name, &spec.to_string()).await.map_err(Failure::Plugin)?;
+        Ok(answer.map_err(|violations| {
+            listed(&violations.iter().map(|v| line(&v.path, &v.message)).collect::<Vec<_>>())
+        }))
     }
 
     /// Calls the plugin, until it has the secrets and answers that it asks for, and guards what it wants. Before
@@ -149,9 +162,6 @@ impl<'a> Step<'a> {
         for round in 1.. {
             let input = self.input(served, spec, &states, &answers);
             let outcome = served.plugin.reconcile(input).await.map_err(Failure::Plugin)?;
-            if outcome.children.is_empty() && !self.resource.deleting() {
-                return Err(Failure::EmptyOutcome);
-            }
             let rules = self.rules(served, &outcome, &states);
             let secrets = secrets::check(&outcome.secrets, &rules)?;
             let children = guard::guard(&outcome.children, &rules).map_err(Failure::GuardRefused)?;
@@ -194,7 +204,7 @@ impl<'a> Step<'a> {
             config: config.map_or_else(|| "{}".to_owned(), Value::to_string),
             deleting: resource.deleting(),
             now_ms: now_ms(),
-            last_status: serde_json::to_string(&resource.status).ok(),
+            last_status: resource.status.hint().map(|status| status.to_string()),
             observed: self.observed.shown_to(&served.resource_type.wit),
             secrets: secrets.to_vec(),
             answers: answers.to_vec(),
@@ -213,14 +223,11 @@ impl<'a> Step<'a> {
     async fn record(&mut self, children: &[Guarded], secrets: &[secrets::Wanted]) -> Result<(), Failure> {
         let ids = children.iter().map(|child| &child.id).chain(secrets.iter().map(secrets::Wanted::id));
         let Some(inventory) = prune::extended(&self.status.inventory, ids) else { return Ok(()) };
-        let mut early = self.resource.status.clone();
-        early.inventory = inventory;
-        if early.phase.is_empty() {
-            early.phase = "Pending".into();
+        self.status.inventory = inventory;
+        if self.status.phase.is_empty() {
+            self.status.phase = "Pending".into();
         }
-        self.reconciler.kube().write_status(&mut self.resource, &early).await?;
-        self.status = self.resource.status.clone();
-        Ok(())
+        self.reconciler.kube().write_status(&mut self.resource, &self.status).await
     }
 
     async fn apply(&mut self, children: &[Guarded]) -> Result<Change, Failure> {

@@ -38,6 +38,7 @@ impl Controller for Redis {
             .example(json!({"memory_mb": 64, "replicas": 1}))
             .owns([CONFIG_MAP, SERVICE, STATEFUL_SET])
             .observes([POD])
+            .requires("secret-random")
     }
 
     fn schema() -> Schema {

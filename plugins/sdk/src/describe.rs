@@ -15,6 +15,7 @@ pub struct Description {
     example: Value,
     owns: Vec<ApiKind>,
     observes: Vec<ApiKind>,
+    requires: Vec<&'static str>,
 }
 
 impl Description {
@@ -28,6 +29,7 @@ impl Description {
             example: Value::Object(Default::default()),
             owns: Vec::new(),
             observes: Vec::new(),
+            requires: Vec::new(),
         }
     }
 
@@ -62,6 +64,12 @@ impl Description {
         self
     }
 
+    /// A feature of the host without which it cannot work: `ask-exec`, `secret-random`, `secret-tls`.
+    pub fn requires(mut self, feature: &'static str) -> Self {
+        self.requires.push(feature);
+        self
+    }
+
     /// As the contract has it.
     pub fn of<C: Controller>() -> ResourceType {
         let described = C::describe();
@@ -84,14 +92,29 @@ fn api_kind((api_version, kind): (&str, &str)) -> ApiKind {
     ApiKind { api_version: api_version.to_owned(), kind: kind.to_owned() }
 }
 
+/// For [`export!`](crate::export): what `C` needs besides what `requires` already says.
+pub fn also_requires<C: Controller>(requires: &mut Vec<String>) {
+    for feature in C::describe().requires {
+        if !requires.iter().any(|known| known == feature) {
+            requires.push(feature.to_owned());
+        }
+    }
+}
+
 /// For [`export!`](crate::export).
-pub fn descriptor(name: &str, version: &str, config: Schema, types: Vec<ResourceType>) -> Descriptor {
+pub fn descriptor(
+    name: &str,
+    version: &str,
+    config: Schema,
+    types: Vec<ResourceType>,
+    requires: Vec<String>,
+) -> Descriptor {
     Descriptor {
         name: name.to_owned(),
         version: version.to_owned(),
         types,
         config_schema: config.into_json(),
-        requires: Vec::new(),
+        requires,
         extras: Vec::new(),
     }
 }

@@ -17,11 +17,14 @@ macro_rules! export {
 
         impl $crate::Plugin for Plugin {
             fn describe() -> $crate::wit::Descriptor {
+                let mut requires = Vec::new();
+                $($crate::private::also_requires::<$controller>(&mut requires);)+
                 $crate::private::descriptor(
                     $name,
                     env!("CARGO_PKG_VERSION"),
                     <$config as $crate::Settings>::schema(),
                     vec![$($crate::Description::of::<$controller>()),+],
+                    requires,
                 )
             }
 

@@ -120,5 +120,5 @@ pub mod bindings {
 pub mod private {
     //! What the macros expand to; not an interface.
     pub use crate::controller::{admit, diff, reconcile};
-    pub use crate::describe::{descriptor, unknown_type};
+    pub use crate::describe::{also_requires, descriptor, unknown_type};
 }

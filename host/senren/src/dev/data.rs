@@ -76,6 +76,11 @@ impl DataDir {
         self.path.join("regions").join(region.dotted())
     }
 
+    /// Every region that ever had a network here.
+    pub fn known_regions(&self) -> impl Iterator<Item = &RegionId> {
+        self.networks.keys()
+    }
+
     /// The network of a region: the one it always had, or a free one.
     pub fn network(&mut self, region: &RegionId) -> anyhow::Result<Ipv4Addr> {
         if let Some(n) = self.networks.get(region).copied() {

@@ -16,11 +16,9 @@ use std::{
     time::Duration,
 };
 
-use futures::FutureExt as _;
-
 use senren_api::{
     RegionId,
-    v1::{ListRegionsRequest, ResourceStatus},
+    v1::{ApplyStateResponse, ListRegionsRequest, Region, ResourceStatus},
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -51,8 +49,9 @@ pub async fn run(args: DevArgs) -> Result<(), Failure> {
     telemetry::init_to_file(&data.log())?;
     let shutdown = shutdown::on_signal()?;
 
+    // Also those of earlier runs: what the file no longer names is deleted there, not forgotten.
     let mut regions: BTreeSet<RegionId> = document.regions();
-    regions.extend(args.regions.iter().cloned());
+    regions.extend(args.regions.iter().chain(data.known_regions()).cloned());
     show::starting(&regions, data.path(), &data.log());
     let plan = Plan {
         regions: regions.iter().cloned().collect(),
@@ -92,8 +91,15 @@ struct Walk {
 
 impl Walk {
     async fn run(&self, shutdown: &CancellationToken) -> Result<(), Failure> {
-        let result = tokio::select! {
-            result = self.prove_all() => result,
+        let way = async {
+            let deadline = Instant::now() + self.args.timeout;
+            self.wait_for_regions(deadline).await?;
+            let begin = Instant::now();
+            let response = self.apply().await?;
+            Ok::<_, Failure>(self.prove(&response, begin, deadline).await)
+        };
+        let result: Result<(), Failure> = tokio::select! {
+            done = way => done?,
             () = shutdown.cancelled() => return Err(interrupted()),
         };
         if self.args.once {
@@ -103,23 +109,14 @@ impl Walk {
             eprintln!("senren: {failure}");
         }
         tokio::select! {
-            () = show::changes(&self.client, self.site()) => {}
+            () = show::changes(&self.client, &self.document.request.site) => {}
             () = shutdown.cancelled() => {}
         }
         eprintln!("stopping; the data stay");
         Ok(())
     }
 
-    fn site(&self) -> &str {
-        &self.document.request.site
-    }
-
-    /// Applies the file, waits, proves, and shows what was found.
-    async fn prove_all(&self) -> Result<(), Failure> {
-        let deadline = Instant::now() + self.args.timeout;
-        self.wait_for_regions(deadline).await?;
-
-        let begin = Instant::now();
+    async fn apply(&self) -> Result<ApplyStateResponse, Failure> {
         let mut client = self.client.clone();
         let response = apply::apply(&mut client, self.document.request.clone(), &self.document).await?;
         let applied = Applied::from(response.clone());
@@ -127,11 +124,20 @@ impl Walk {
         for warning in &applied.warnings {
             eprintln!("warning: {}: {}", warning.code, warning.message);
         }
+        Ok(response)
+    }
 
+    /// Waits until all is ready, proves it, and shows what was found.
+    async fn prove(
+        &self,
+        response: &ApplyStateResponse,
+        begin: Instant,
+        deadline: Instant,
+    ) -> Result<(), Failure> {
         let mut proofs = Proofs::new(begin, deadline, self.clusters.clone());
         let mut progress = Progress::on_stderr();
-        let timeout = deadline - begin;
-        let (_, first) = wait::converge(&client, Goals::of(&response), timeout, |status, settled| {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let (goals, first) = wait::converge(&self.client, Goals::of(response), left, |status, settled| {
             progress.show(status, settled);
             if settled {
                 proofs.start(status);
@@ -142,13 +148,10 @@ impl Walk {
         // What was ready when the proof began may have lost its processes with the previous run: look again.
         let (goals, last) = match first {
             Ok(()) => {
-                wait::converge(&client, Goals::of(&response), deadline - Instant::now(), |_, _| {}).await
+                let left = deadline.saturating_duration_since(Instant::now());
+                wait::converge(&self.client, Goals::of(response), left, |_, _| {}).await
             }
-            failed => {
-                wait::converge(&client, Goals::of(&response), Duration::ZERO, |_, _| {})
-                    .map(|(goals, _)| (goals, failed))
-                    .await
-            }
+            failed => (goals, failed),
         };
         progress.finish();
         let resources: Vec<ResourceStatus> = goals.into_latest().collect();
@@ -160,29 +163,30 @@ impl Walk {
         verdict
     }
 
-    /// Until every region has been heard of since we started.
+    /// Until every region has been heard of since we started; tells what they complain about.
     async fn wait_for_regions(&self, deadline: Instant) -> Result<(), Failure> {
         let mut client = self.client.clone();
         loop {
             let response = client.grpc.list_regions(ListRegionsRequest {}).await;
-            let response = response.map_err(|status| client.failure(&status))?.into_inner();
-            let heard = |id: &RegionId| {
-                response.regions.iter().find(|region| region.id == id.as_str()).is_some_and(|region| {
-                    region.phase == "Connected"
-                        && region.last_heartbeat_at.is_some_and(|at| at.seconds >= self.started)
-                })
-            };
+            let regions = response.map_err(|status| client.failure(&status))?.into_inner().regions;
+            let heard = |id: &&RegionId| regions.iter().any(|r| r.id == id.as_str() && self.is_up(r));
             let missing: Vec<&str> =
                 self.clusters.keys().filter(|id| !heard(id)).map(RegionId::as_str).collect();
             if missing.is_empty() {
+                show::problems(&regions);
                 return Ok(());
             }
             if Instant::now() >= deadline {
                 let message = format!("no heartbeat from {}; the log may say why", missing.join(", "));
                 return Err(Failure::new(Exit::TimedOut, message));
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// What is known of it is not from an earlier run.
+    fn is_up(&self, region: &Region) -> bool {
+        region.phase == "Connected" && region.last_heartbeat_at.is_some_and(|at| at.seconds >= self.started)
     }
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::Path};
 use jiff::{SignedDuration, Timestamp};
 use senren_api::{
     RegionId,
-    v1::{ResourceStatus, WatchStatusRequest},
+    v1::{Region, ResourceStatus, WatchStatusRequest},
 };
 
 use super::{
@@ -26,6 +26,15 @@ pub fn starting(regions: &BTreeSet<RegionId>, data: &Path, log: &Path) {
     let regions: Vec<&str> = regions.iter().map(RegionId::as_str).collect();
     eprintln!("starting a control plane and regions {}", regions.join(", "));
     eprintln!("data in {}, log in {}", data.display(), log.display());
+}
+
+/// What regions complain about.
+pub fn problems(regions: &[Region]) {
+    for region in regions {
+        for problem in &region.problems {
+            eprintln!("warning: {}: {problem}", region.id);
+        }
+    }
 }
 
 /// The resources and what was found out about each.

@@ -25,7 +25,7 @@ pub fn present(known: &Known, now: DateTime<Utc>) -> ResourceStatus {
 
 /// The report, if it is about this resource and not about one that had its name before.
 fn own_report(known: &Known) -> Option<&ResourceReport> {
-    known.report.as_ref().filter(|report| report.uid == known.uid.to_string())
+    known.report.as_ref().filter(|report| report.uid.parse() == Ok(known.uid))
 }
 
 fn desired(known: &Known) -> ResourceStatus {
@@ -162,7 +162,6 @@ mod tests {
             interval: TimeDelta::seconds(10),
             types: vec!["redis".into()],
             plugins_hash: String::new(),
-            version: 1,
         }
     }
 

@@ -78,6 +78,39 @@ async fn the_walk_from_apply_to_ready_and_back_with_two_control_planes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_apply_and_its_publication_take_milliseconds() {
+    let (database_, bus, shutdown) = (test_database(), MemoryBus::default(), CancellationToken::new());
+    let control = start(&database_, &bus, &shutdown).await;
+    let mut client = client(&control).await;
+    let mut states = bus.subscribe("senren-state", From::Earliest).await.unwrap();
+    let (mut answered, mut published) = (Vec::new(), Vec::new());
+    for index in 0..60 {
+        let begin = Instant::now();
+        let spec_json = format!("{{\"memory_mb\": {}}}", 64 + index);
+        let database = v1::Database { spec_json, ..database("a", &[REGION]) };
+        let apply = async {
+            client.apply_state(apply(vec![database])).await.unwrap();
+            answered.push(begin.elapsed());
+        };
+        let relay = async {
+            while !matches!(states.next().await.unwrap(), Event::Record(_)) {}
+            published.push(begin.elapsed());
+        };
+        tokio::join!(apply, relay);
+    }
+    let p50 = |times: &mut Vec<Duration>| {
+        times.drain(..10);
+        times.sort();
+        times[times.len() / 2]
+    };
+    let (answered, published) = (p50(&mut answered), p50(&mut published));
+    println!("call → answer: p50 {answered:?}; call → published: p50 {published:?}");
+    assert!(published < Duration::from_millis(100), "{published:?}");
+    shutdown.cancel();
+    control.join().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_start_goes_on_where_the_first_one_ended() {
     let (database_, bus) = (test_database(), MemoryBus::default());
     let shutdown = CancellationToken::new();

@@ -6,10 +6,7 @@ use senren_api::v1::Region;
 use crate::{
     catalog::Plugins,
     status::timestamp,
-    store::{
-        heartbeats::Seen,
-        regions::{Overview, OverviewHeartbeat},
-    },
+    store::{heartbeats::silent_from, regions::Overview},
 };
 
 /// A region, now.
@@ -24,7 +21,8 @@ pub(crate) fn present(overview: Overview, plugins: &Plugins, now: DateTime<Utc>)
         ..Region::default()
     };
     if let Some(heartbeat) = overview.heartbeat {
-        let silent = now >= silent_from(&heartbeat);
+        let silent =
+            now >= silent_from(heartbeat.received_at, TimeDelta::milliseconds(heartbeat.interval_ms));
         region.phase = if silent { "Silent" } else { "Connected" }.to_owned();
         region.applied_version = heartbeat.version;
         region.in_sync = in_sync && !silent;
@@ -39,17 +37,6 @@ pub(crate) fn present(overview: Overview, plugins: &Plugins, now: DateTime<Utc>)
     }
     region.problems = problems;
     region
-}
-
-fn silent_from(heartbeat: &OverviewHeartbeat) -> DateTime<Utc> {
-    let seen = Seen {
-        at: heartbeat.received_at,
-        interval: TimeDelta::milliseconds(heartbeat.interval_ms),
-        types: Vec::new(),
-        plugins_hash: String::new(),
-        version: heartbeat.version,
-    };
-    seen.silent_from()
 }
 
 /// Version and content agree. A region to which nothing was ever applied has nothing to agree on.

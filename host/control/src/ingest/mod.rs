@@ -136,12 +136,7 @@ async fn take_heartbeats(
         }
         news.publish |= overtake(transaction, &beat.region).await?;
     }
-    let confirmed: Vec<(String, u64)> = before
-        .into_iter()
-        .map(|(region, was)| (region, was.version))
-        .filter(|(_, version)| *version > 0)
-        .collect();
-    news.unborn = resources::forget_unborn(transaction, &confirmed).await?;
+    news.unborn = resources::forget_unborn(transaction, &recorded).await?;
     news.publish |= relays::republish_empty(transaction, &named, now, EMPTY_PATIENCE).await?;
     Ok(news)
 }

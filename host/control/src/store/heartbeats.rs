@@ -8,8 +8,6 @@ use senren_api::{
 };
 use sqlx::{PgConnection, Row as _};
 
-use super::unsigned;
-
 /// Heartbeats that may be missing before a region counts as silent.
 const MISSED: i32 = 3;
 
@@ -24,20 +22,23 @@ pub struct Seen {
     pub types: Vec<String>,
     /// Names its plugin set.
     pub plugins_hash: String,
-    /// The version it says it has applied.
-    pub version: u64,
 }
 
 impl Seen {
     /// The moment from which the region counts as silent, unless it is heard before.
     pub fn silent_from(&self) -> DateTime<Utc> {
-        self.at + self.interval * MISSED
+        silent_from(self.at, self.interval)
     }
 
     /// True where too many heartbeats are missing.
     pub fn is_silent(&self, now: DateTime<Utc>) -> bool {
         now >= self.silent_from()
     }
+}
+
+/// The moment from which a region counts as silent that was last heard `at`.
+pub(crate) fn silent_from(at: DateTime<Utc>, interval: TimeDelta) -> DateTime<Utc> {
+    at + interval * MISSED
 }
 
 /// A heartbeat that is about to be recorded.
@@ -72,8 +73,7 @@ impl PluginSet {
 /// What is known of those of `regions` that have been heard.
 pub(crate) async fn of(connection: &mut PgConnection, regions: &[&str]) -> sqlx::Result<Vec<(String, Seen)>> {
     let query = sqlx::query(
-        "SELECT region, received_at, interval_ms, types, plugins_hash, version AS applied_version
-         FROM heartbeats WHERE region = ANY($1)",
+        "SELECT region, received_at, interval_ms, types, plugins_hash FROM heartbeats WHERE region = ANY($1)",
     );
     let rows = query.bind(regions).fetch_all(connection).await?;
     rows.into_iter().map(|row| Ok((row.try_get("region")?, seen(&row)?))).collect()
@@ -86,7 +86,6 @@ pub(crate) fn seen(row: &sqlx::postgres::PgRow) -> sqlx::Result<Seen> {
         interval: TimeDelta::milliseconds(row.try_get("interval_ms")?),
         types: row.try_get("types")?,
         plugins_hash: row.try_get("plugins_hash")?,
-        version: unsigned(row.try_get("applied_version")?),
     })
 }
 

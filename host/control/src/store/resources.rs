@@ -142,24 +142,21 @@ pub(crate) async fn remove(
     Ok(())
 }
 
-/// Forgets departing resources that a region can't have any more although it never said so: its heartbeat before this
-/// one already confirmed a version without them, and it never reported on them (or only that they are gone). Such a
-/// resource was taken back before the region got round to it. `regions` come with the version of the earlier
-/// heartbeat.
+/// Forgets departing resources that their region never had: its heartbeat confirms a version without them, and there is
+/// no report on them (or only that they are gone). Sound because a region confirms a version only after it has reported
+/// on everything it has, and drops older versions.
 pub(crate) async fn forget_unborn(
     transaction: &mut PgConnection,
-    regions: &[(String, u64)],
+    regions: &[String],
 ) -> sqlx::Result<Vec<(SiteName, Uuid)>> {
     let query = sqlx::query(
-        "DELETE FROM resources r USING UNNEST($1::text[], $2::bigint[]) AS h(region, version)
-         WHERE r.region = h.region AND r.removed_at IS NOT NULL AND r.removed_version <= h.version
+        "DELETE FROM resources r USING heartbeats h
+         WHERE r.region = ANY($1) AND h.region = r.region
+           AND r.removed_at IS NOT NULL AND r.removed_version <= h.version
            AND NOT EXISTS (SELECT FROM statuses s WHERE s.uid = r.uid AND NOT s.deleted)
          RETURNING r.site, r.uid",
     );
-    let query = query
-        .bind(regions.iter().map(|(region, _)| region.as_str()).collect::<Vec<_>>())
-        .bind(regions.iter().map(|(_, version)| signed(*version)).collect::<Vec<_>>());
-    query.fetch_all(transaction).await?.into_iter().map(|row| site_and_uid(&row)).collect()
+    query.bind(regions).fetch_all(transaction).await?.iter().map(site_and_uid).collect()
 }
 
 /// The first two columns.
@@ -208,7 +205,7 @@ macro_rules! known {
         concat!(
             "SELECT r.uid, r.site, r.region, r.name, r.type, r.spec, r.deletion_protection, r.generation,
                     r.created_at, r.applied_at, r.removed_at IS NOT NULL AS removed, s.report, s.ready_at,
-                    h.received_at, h.interval_ms, h.types, h.plugins_hash, h.version AS applied_version
+                    h.received_at, h.interval_ms, h.types, h.plugins_hash
              FROM resources r
              LEFT JOIN statuses s ON s.uid = r.uid
              LEFT JOIN heartbeats h ON h.region = r.region

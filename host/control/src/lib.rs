@@ -1,7 +1,7 @@
 //! The control plane: takes what sites want, tells every region, and knows what regions report.
 //!
 //! The walk, in the order of the modules: [`api`] parses and applies in one transaction of the [`store`], [`relay`]
-//! publishes the regions that it touched, [`ingest`] takes in what they report, [`watch`] and [`status`] say so to
+//! publishes the regions that it touched, [`ingest`] takes in what they report, `watch` and `status` say so to
 //! whoever asks. A step (`relay::publish_next`, `ingest::handle`, `upkeep::beat`) handles one unit and can run again
 //! harmlessly; a driver of a few lines loops over it.
 //!
@@ -18,10 +18,10 @@ mod plan;
 pub mod relay;
 mod serve;
 mod sources;
-pub mod status;
+mod status;
 pub mod store;
 pub mod upkeep;
-pub(crate) mod watch;
+mod watch;
 
 use std::{net::SocketAddr, sync::Arc};
 

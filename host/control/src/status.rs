@@ -10,7 +10,7 @@ use senren_api::v1::{Condition, ResourceReport, ResourceStatus};
 use crate::store::{heartbeats::Seen, resources::Known};
 
 /// The status of a resource, now.
-pub fn present(known: &Known, now: DateTime<Utc>) -> ResourceStatus {
+pub(crate) fn present(known: &Known, now: DateTime<Utc>) -> ResourceStatus {
     let mut status = desired(known);
     if let Some(report) = own_report(known) {
         observed(&mut status, known, report);

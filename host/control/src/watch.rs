@@ -36,7 +36,7 @@ use crate::{
 };
 
 /// Everything is read again at least this often: the safety net for a signal that was lost.
-const REREAD: Duration = Duration::from_secs(15);
+const REREAD: Duration = Duration::from_secs(60);
 /// The shortest pause before looking whether a region has become silent.
 const SHORTEST: Duration = Duration::from_millis(10);
 const PAUSE: Duration = Duration::from_secs(1);

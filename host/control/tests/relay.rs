@@ -207,3 +207,17 @@ async fn a_control_plane_that_knows_nothing_of_a_region_does_not_empty_it() {
     plane.apply(vec![database("a", &[REGION])]).await;
     assert_eq!(plane.publish_next().await, published(REGION, 42));
 }
+
+#[tokio::test]
+async fn answers_are_kept_for_a_month() {
+    let plane = Plane::new().await;
+    let request =
+        |databases| v1::ApplyStateRequest { request_id: "r".into(), databases, ..Default::default() };
+    plane.try_apply(request(vec![database("a", &[REGION])])).await.unwrap();
+    plane.clock.advance(29 * 24 * 3_600_000);
+    upkeep::beat(&upkeep(&plane)).await.unwrap();
+    assert!(plane.try_apply(request(vec![])).await.is_err(), "the id is taken");
+    plane.clock.advance(2 * 24 * 3_600_000);
+    upkeep::beat(&upkeep(&plane)).await.unwrap();
+    assert_eq!(plane.try_apply(request(vec![])).await.unwrap().revision, 2);
+}

@@ -157,6 +157,35 @@ async fn a_bus_that_is_down_delays_and_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_drops_every_connection_is_found_again_and_watches_go_on() {
+    let (database_, bus, shutdown) = (test_database(), MemoryBus::default(), CancellationToken::new());
+    let control = start(&database_, &bus, &shutdown).await;
+    let mut client = client(&control).await;
+    let mut events = client.watch_status(v1::WatchStatusRequest::default()).await.unwrap().into_inner();
+    assert_eq!(events.next().await.unwrap().unwrap().kind(), Kind::Synced);
+
+    let admin = sqlx::PgPool::connect(&database_.url).await.unwrap();
+    let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    sqlx::query(kill).execute(&admin).await.unwrap();
+
+    let begin = Instant::now();
+    while let Err(status) = client.apply_state(apply(vec![database("a", &[REGION])])).await {
+        assert_eq!(status.code(), Code::Unavailable, "{status}");
+        assert!(begin.elapsed() < Duration::from_secs(10), "{status}");
+    }
+    let event = tokio::time::timeout(Duration::from_secs(5), events.next()).await.expect("an event");
+    assert_eq!(event.unwrap().unwrap().resource.unwrap().name, "a");
+    let begin = Instant::now();
+    while bus.records("senren-state").is_empty() {
+        assert!(begin.elapsed() < Duration::from_secs(10), "never published");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    shutdown.cancel();
+    control.join().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn health_and_reflection_answer_and_a_message_that_is_too_large_is_refused() {
     let (database_, bus, shutdown) = (test_database(), MemoryBus::default(), CancellationToken::new());
     let control = start(&database_, &bus, &shutdown).await;

@@ -101,7 +101,8 @@ fn initialise(
     if incomplete.exists() {
         fs::remove_dir_all(&incomplete).with_context(|| format!("cannot remove {}", incomplete.display()))?;
     }
-    let mut command = account.command(binaries.tool("initdb"), None);
+    // This thread waits for it, so it lives as long.
+    let mut command = account.command(binaries.tool("initdb"), Some("KILL"));
     command.arg("-D").arg(account.seen_by_server(&incomplete)).args(["-U", SUPERUSER]);
     // `trust` is about who may enter the socket's directory: the server's account and root.
     command.args(["--auth=trust", "--encoding=UTF8", "--locale=C", "--data-checksums"]);

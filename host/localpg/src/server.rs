@@ -7,7 +7,7 @@ use std::{
     collections::hash_map::DefaultHasher,
     env, fs,
     hash::{Hash as _, Hasher as _},
-    os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
+    os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::mpsc::{self, RecvTimeoutError},
@@ -53,6 +53,8 @@ impl Server {
             command.args(["-c", setting]);
         }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(output);
+        // A Ctrl-C in the terminal is for us; we then stop the server when nobody needs it any more.
+        command.process_group(0);
         let server = Self::keep(command, socket_dir.to_owned())?;
         server.wait_until_ready(&data_dir.join("cluster/postmaster.pid"), &log)?;
         Ok(server)

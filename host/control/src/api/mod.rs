@@ -18,6 +18,7 @@ use senren_api::v1::{
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
+use tracing::Instrument as _;
 
 use crate::{
     catalog::{Catalog, Plugins},
@@ -142,7 +143,8 @@ impl ControlPlane for Api {
         let begin = Instant::now();
         // Detached from the call: a client that hangs up must not leave a connection in the middle of something.
         let api = self.clone();
-        let applying = tokio::spawn(async move { api.apply(request.into_inner()).await });
+        let applying = async move { api.apply(request.into_inner()).await };
+        let applying = tokio::spawn(applying.in_current_span());
         let result =
             applying.await.unwrap_or_else(|_| Err(Status::internal("the apply was cut short; try again")));
         let code = result.as_ref().err().map_or(Code::Ok, Status::code);

@@ -9,36 +9,48 @@ use kube::{Api, api::PostParams};
 use senren_api::RegionId;
 use senren_reconcile::names;
 
-use crate::cluster::{self, Cluster};
+use crate::cluster::{self, Cluster, WriteError};
 
 /// Claims the cluster, or finds that it is ours already. Returns the cluster's uid.
 pub(crate) async fn claim(cluster: &Cluster) -> Result<String, ClaimError> {
     let cluster_uid = cluster_uid(cluster).await?;
     let namespace = names::system_namespace(&cluster.prefix);
-    cluster.ensure_namespace_named(&namespace, None).await.map_err(anyhow::Error::from)?;
     let api: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), &namespace);
-    let wanted = ConfigMap {
+    let claimed = match read(&api).await? {
+        Some(claimed) => claimed,
+        None => {
+            cluster.ensure_namespace_named(&namespace, None).await.map_err(|error| match error {
+                WriteError::Refused { message, .. } => ClaimError::Refused(message),
+                WriteError::Failed(message) => ClaimError::Failed(anyhow::anyhow!(message)),
+            })?;
+            // Whoever creates it first has it; there is nothing to take over afterwards.
+            match api.create(&PostParams::default(), &wanted(cluster, &cluster_uid)).await {
+                Err(error) if cluster::is_code(&error, 409) => {
+                    read(&api).await?.context("the claim on the cluster came and went")?
+                }
+                created => created.context("claim the cluster")?,
+            }
+        }
+    };
+    check(&claimed, &cluster.region, &cluster_uid, &namespace)?;
+    Ok(cluster_uid)
+}
+
+async fn read(api: &Api<ConfigMap>) -> anyhow::Result<Option<ConfigMap>> {
+    api.get_opt(names::CLAIM_CONFIG_MAP).await.context("read the claim on the cluster")
+}
+
+fn wanted(cluster: &Cluster, cluster_uid: &str) -> ConfigMap {
+    let data = [("region", cluster.region.as_str()), ("clusterUid", cluster_uid)];
+    ConfigMap {
         metadata: kube::api::ObjectMeta {
             name: Some(names::CLAIM_CONFIG_MAP.into()),
             labels: Some(names::plane_labels(&cluster.region)),
             ..Default::default()
         },
-        data: Some(
-            [("region", cluster.region.as_str()), ("clusterUid", &cluster_uid)]
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .into(),
-        ),
+        data: Some(data.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
         ..Default::default()
-    };
-    // Whoever creates it first has it; there is nothing to take over afterwards.
-    let claimed = match api.create(&PostParams::default(), &wanted).await {
-        Err(error) if cluster::is_code(&error, 409) => {
-            api.get(names::CLAIM_CONFIG_MAP).await.context("read the claim on the cluster")?
-        }
-        created => created.context("claim the cluster")?,
-    };
-    check(&claimed, &cluster.region, &cluster_uid, &namespace)?;
-    Ok(cluster_uid)
+    }
 }
 
 /// Why a cluster can't be claimed.

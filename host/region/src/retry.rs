@@ -18,15 +18,23 @@ pub(crate) fn backoff(failures: u32) -> Duration {
 /// The resources that have to be tried again.
 #[derive(Default)]
 pub(crate) struct Retries {
-    waiting: Mutex<HashMap<ResourceKey, (u32, Instant)>>,
+    waiting: Mutex<HashMap<ResourceKey, Waiting>>,
+}
+
+struct Waiting {
+    failures: u32,
+    at: Instant,
+    /// What is desired could not be taken in, and nobody was told: the state is not applied as long as this lasts.
+    silent: bool,
 }
 
 impl Retries {
     /// It failed once more. Returns how often in a row.
-    pub fn failed(&self, key: &ResourceKey) -> u32 {
+    pub fn failed(&self, key: &ResourceKey, silent: bool) -> u32 {
         let mut waiting = self.waiting.lock();
-        let failures = waiting.get(key).map_or(0, |(failures, _)| *failures);
-        waiting.insert(key.clone(), (failures + 1, Instant::now() + backoff(failures)));
+        let failures = waiting.get(key).map_or(0, |waiting| waiting.failures);
+        let at = Instant::now() + backoff(failures);
+        waiting.insert(key.clone(), Waiting { failures: failures + 1, at, silent });
         failures + 1
     }
 
@@ -41,25 +49,20 @@ impl Retries {
         self.waiting.lock().contains_key(key)
     }
 
-    /// How many have failed.
-    pub fn count(&self) -> usize {
-        self.waiting.lock().len()
-    }
-
-    /// Nothing has failed.
-    pub fn is_empty(&self) -> bool {
-        self.waiting.lock().is_empty()
+    /// How many could not be taken in.
+    pub fn unsettled(&self) -> usize {
+        self.waiting.lock().values().filter(|waiting| waiting.silent).count()
     }
 
     /// Those whose time has come.
     pub fn due(&self) -> BTreeSet<ResourceKey> {
         let now = Instant::now();
         let waiting = self.waiting.lock();
-        waiting.iter().filter(|(_, (_, at))| *at <= now).map(|(key, _)| key.clone()).collect()
+        waiting.iter().filter(|(_, waiting)| waiting.at <= now).map(|(key, _)| key.clone()).collect()
     }
 
     /// When the next one's time comes.
     pub fn next(&self) -> Option<Instant> {
-        self.waiting.lock().values().map(|(_, at)| *at).min()
+        self.waiting.lock().values().map(|waiting| waiting.at).min()
     }
 }

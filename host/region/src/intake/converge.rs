@@ -18,7 +18,7 @@ pub(crate) struct Obstacle {
     trouble: Trouble,
     /// Trying again may help.
     retry: bool,
-    /// It is said at once, not only when it lasts.
+    /// It is said on the resource at once, not only when it lasts; the state counts as taken in then.
     loud: bool,
 }
 
@@ -88,7 +88,8 @@ pub(super) async fn one(plane: &Plane, key: ResourceKey) {
     let converged = converge(plane, key, desired.as_ref()).await;
     let farewell = farewell(plane, key).await;
     let retry = farewell.is_err() || converged.as_ref().is_err_and(Obstacle::passes);
-    let failures = if retry { plane.retries.failed(key) } else { plane.retries.settled(key) };
+    let silent = farewell.is_err() || converged.as_ref().is_err_and(|obstacle| !obstacle.loud);
+    let failures = if retry { plane.retries.failed(key, silent) } else { plane.retries.settled(key) };
     match converged {
         Ok(()) => plane.set_trouble(key, None),
         Err(obstacle) if obstacle.loud || failures >= LASTING => {

@@ -49,7 +49,7 @@ pub enum Handled {
     TakenIn {
         /// The one that it has.
         version: u64,
-        /// So many resources could not be written and will be tried again; 0: the version is applied.
+        /// So many resources could not be written, and are tried again; 0: the version is applied.
         unsettled: usize,
     },
 }
@@ -110,7 +110,7 @@ pub async fn take_in(plane: &Plane, state: &RegionalState) -> Handled {
     let rest = all.difference(&replaced.changed).filter(|key| !waits(key));
     converge(plane, replaced.changed.iter().chain(rest).cloned().collect()).await;
     metrics::histogram!("senren_region_intake_seconds").record(started.elapsed().as_secs_f64());
-    let unsettled = plane.retries.count();
+    let unsettled = plane.retries.unsettled();
     tracing::info!(
         version,
         resources = state.resources.len(),
@@ -152,7 +152,7 @@ async fn lane(plane: &Plane, keys: Vec<ResourceKey>) {
 
 /// Notes what is applied now.
 async fn conclude(plane: &Plane) {
-    if plane.retries.is_empty() {
+    if plane.retries.unsettled() == 0 {
         let seen = plane.desired.lock().seen.clone();
         let mut applied = plane.applied.lock();
         if *applied != seen {

@@ -1,0 +1,193 @@
+//! The whole plane, running: state in, databases on a living cluster, reports out, through failures.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use common::*;
+use k8s_openapi::api::{apps::v1::StatefulSet, core::v1::ConfigMap};
+use kube::Api;
+use senren_api::v1::DesiredResource;
+use senren_bus::{Bus as _, MemoryBus};
+use senren_kubesim::KubeSim;
+use senren_region::run;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+struct Running {
+    cluster: KubeSim,
+    bus: MemoryBus,
+    shutdown: CancellationToken,
+    plane: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Running {
+    async fn start() -> Self {
+        Self::on(living_cluster().await, MemoryBus::default())
+    }
+
+    fn on(cluster: KubeSim, bus: MemoryBus) -> Self {
+        let shutdown = CancellationToken::new();
+        let (client, dyn_bus) = (cluster.client(), Arc::new(bus.clone()));
+        let plane = tokio::spawn(run(config(REGION), client, dyn_bus, engine(), shutdown.clone()));
+        Self { cluster, bus, shutdown, plane }
+    }
+
+    async fn stop(self) -> (KubeSim, MemoryBus) {
+        self.shutdown.cancel();
+        tokio::time::timeout(Duration::from_secs(5), self.plane).await.expect("it ends").unwrap().unwrap();
+        (self.cluster, self.bus)
+    }
+
+    async fn publish(&self, version: u64, resources: &[DesiredResource]) {
+        self.bus.publish(encode(&state(version, None, resources))).await.unwrap();
+    }
+
+    fn line(&self, number: u8) -> String {
+        latest(&self.bus).get(&format!("{UID}{number}")).map(line).unwrap_or_default()
+    }
+
+    async fn until_line(&self, number: u8, wanted: &str) {
+        let mut last = String::new();
+        for _ in 0..500 {
+            last = self.line(number);
+            if last == wanted {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("{last:?} never became {wanted:?}");
+    }
+
+    fn sets(&self) -> Api<StatefulSet> {
+        Api::namespaced(self.cluster.client(), "senren-default")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_becomes_a_ready_database_and_its_end_is_told() {
+    let region = Running::start().await;
+    region.publish(1, &[redis("a", 1)]).await;
+    region.until_line(1, "a 1 g1 Ready").await;
+    let report = latest(&region.bus).remove(&format!("{UID}1")).unwrap();
+    assert!(report.ready && report.observed_at.is_some());
+    assert_eq!(report.endpoints[0].port, 6379);
+    until("the version is confirmed", async || heartbeats(&region.bus).last().unwrap().version == 1).await;
+    region.publish(2, &[]).await;
+    region.until_line(1, "a 1 g0 Deleting  deleted").await;
+    assert!(region.sets().list(&Default::default()).await.unwrap().items.is_empty());
+    region.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trapping_resource_disturbs_no_other() {
+    let region = Running::start().await;
+    let trap = resource("bad", "misbehaving", 2, r#"{"mode": "trap"}"#);
+    region.publish(1, &[trap, redis("good", 1)]).await;
+    region.until_line(1, "good 1 g1 Ready").await;
+    region.until_line(2, "bad 2 g1 Failed PluginTrap").await;
+    region.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_bus_the_region_goes_on_and_tells_it_later() {
+    let region = Running::start().await;
+    region.publish(1, &[redis("a", 1)]).await;
+    region.until_line(1, "a 1 g1 Ready").await;
+    region.bus.set_down(true);
+    let set = region.sets().list(&Default::default()).await.unwrap().items.remove(0);
+    region.sets().delete(set.metadata.name.as_deref().unwrap(), &Default::default()).await.unwrap();
+    until("the set is put back", async || {
+        let sets = region.sets().list(&Default::default()).await.unwrap().items;
+        sets.first().is_some_and(|found| found.metadata.uid != set.metadata.uid)
+    })
+    .await;
+    // Somebody deletes the custom resource: what is desired is still known.
+    one(region.cluster.client(), "redis").delete("a", &Default::default()).await.unwrap();
+    until("the custom resource is put back", async || {
+        crs(region.cluster.client(), "redis")
+            .await
+            .first()
+            .is_some_and(|cr| cr.metadata.deletion_timestamp.is_none() && cr.data["status"]["ready"] == true)
+    })
+    .await;
+    let before = region.bus.records("senren-status").len();
+    region.bus.set_down(false);
+    until("it reports again", async || region.bus.records("senren-status").len() > before).await;
+    region.until_line(1, "a 1 g1 Ready").await;
+    region.publish(2, &[redis("a", 1), redis("b", 2)]).await;
+    region.until_line(2, "b 2 g1 Ready").await;
+    region.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_needs_nothing_but_the_cluster_and_the_topic() {
+    let region = Running::start().await;
+    region.publish(1, &[redis("a", 1), redis("b", 2)]).await;
+    region.until_line(1, "a 1 g1 Ready").await;
+    region.until_line(2, "b 2 g1 Ready").await;
+    let (cluster, bus) = region.stop().await;
+    let versions = async |cluster: &KubeSim| {
+        let crs = crs(cluster.client(), "redis").await;
+        crs.into_iter().map(|cr| cr.metadata.resource_version.unwrap()).collect::<Vec<_>>()
+    };
+    let before = versions(&cluster).await;
+    // While it is away: a history of which only the latest counts.
+    bus.publish(encode(&state(2, None, &[]))).await.unwrap();
+    bus.publish(encode(&state(3, None, &[redis("a", 1), redis("b", 2)]))).await.unwrap();
+    let region = Running::on(cluster, bus);
+    until("version 3 is confirmed", async || heartbeats(&region.bus).last().unwrap().version == 3).await;
+    assert_eq!(versions(&region.cluster).await, before, "nothing was written");
+    let (cluster, bus) = region.stop().await;
+    // The topic is lost: nothing goes.
+    let region = Running::on(cluster, MemoryBus::default());
+    drop(bus);
+    until("it is back", async || heartbeats(&region.bus).last().is_some_and(|beat| beat.version == 3)).await;
+    assert_eq!(versions(&region.cluster).await, before);
+    region.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_region_writes_nothing() {
+    let region = Running::start().await;
+    region.publish(1, &[redis("a", 1)]).await;
+    region.until_line(1, "a 1 g1 Ready").await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let revision = async || {
+        let api: Api<ConfigMap> = Api::all(region.cluster.client());
+        api.list(&Default::default()).await.unwrap().metadata.resource_version
+    };
+    let before = revision().await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(revision().await, before);
+    region.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_the_topic_to_the_custom_resource_takes_a_moment() {
+    let region = Running::start().await;
+    region.publish(1, &[redis("a", 1)]).await;
+    region.until_line(1, "a 1 g1 Ready").await;
+    let mut times = Vec::new();
+    for version in 2..42 {
+        let changed = DesiredResource { generation: version, ..redis("a", 1) };
+        let started = Instant::now();
+        region.publish(version, &[changed]).await;
+        let api = one(region.cluster.client(), "redis");
+        while api.get("a").await.unwrap().metadata.annotations.unwrap()["senren.io/generation"]
+            != version.to_string()
+        {
+            tokio::time::sleep(Duration::from_micros(200)).await;
+        }
+        times.push(started.elapsed());
+    }
+    times.sort();
+    println!("publish → CR stored: p50 {:?} p90 {:?} max {:?}", times[20], times[36], times[39]);
+    // A wide margin: this is no benchmark, and machines that test are busy.
+    assert!(times[20] < Duration::from_millis(50), "{times:?}");
+    region.stop().await;
+}

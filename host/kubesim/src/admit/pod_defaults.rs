@@ -9,12 +9,13 @@ const FILE_MODE: i64 = 0o644;
 
 /// A pod's own defaults, on top of those of every template.
 pub fn pod(spec: &mut Value) {
-    template(spec);
     if !spec.is_object() {
         return;
     }
-    set(spec, "enableServiceLinks", true);
+    // First, so that the template's defaults, which follow from it, are the same when they are set again.
     set(spec, "serviceAccountName", "default");
+    template(spec);
+    set(spec, "enableServiceLinks", true);
     for list in ["initContainers", "containers"] {
         for container in items(spec, list) {
             requests_from_limits(&mut container["resources"]);

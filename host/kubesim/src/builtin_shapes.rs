@@ -29,7 +29,8 @@ static SHAPES: LazyLock<BTreeMap<GroupResource, Arc<Shape>>> = LazyLock::new(|| 
         let fields = fields.into_iter().chain([("metadata", metadata())]);
         object(&["metadata", "spec", "status"], fields)
     };
-    let plain = |fields: Vec<Field>| object(&["metadata"], fields.into_iter().chain([("metadata", metadata())]));
+    let plain =
+        |fields: Vec<Field>| object(&["metadata"], fields.into_iter().chain([("metadata", metadata())]));
     BTreeMap::from([
         (kinds::NAMESPACES, root(vec![("status", conditions())])),
         (kinds::CONFIG_MAPS, plain(vec![("data", map()), ("binaryData", map())])),
@@ -112,10 +113,7 @@ fn resources() -> Arc<Shape> {
 }
 
 fn claim() -> Arc<Shape> {
-    object(
-        &["resources"],
-        [("selector", atomic()), ("resources", resources()), ("dataSource", atomic())],
-    )
+    object(&["resources"], [("selector", atomic()), ("resources", resources()), ("dataSource", atomic())])
 }
 
 fn claim_status() -> Arc<Shape> {

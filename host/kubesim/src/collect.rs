@@ -87,7 +87,8 @@ fn stand(state: &State, owner: &Value, dependent: &Place) -> Owner {
 }
 
 fn propagation(store: &Store, object: &Object, owner_waits: bool) -> Propagation {
-    let has_dependents = store.inspect(|state| uid_of(object).is_some_and(|uid| !state.dependents_of(uid).is_empty()));
+    let has_dependents =
+        store.inspect(|state| uid_of(object).is_some_and(|uid| !state.dependents_of(uid).is_empty()));
     if has_finalizer(object, ORPHAN) {
         Propagation::Orphan
     } else if has_finalizer(object, FOREGROUND) || (owner_waits && has_dependents) {
@@ -154,7 +155,8 @@ fn empty_namespace(store: &Store, name: &str) -> Result<()> {
     for (what, object) in &content {
         if object["metadata"].get("deletionTimestamp").is_none() {
             let own = object["metadata"]["name"].as_str().unwrap_or_default();
-            let background = DeleteOptions { propagation: Some(Propagation::Background), ..DeleteOptions::default() };
+            let background =
+                DeleteOptions { propagation: Some(Propagation::Background), ..DeleteOptions::default() };
             ignore_missing(store.delete(what, name, own, &background).map(drop))?;
         }
     }

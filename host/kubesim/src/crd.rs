@@ -103,7 +103,8 @@ pub(crate) fn default(definition: &mut Value) {
 
 /// What a new definition begins with.
 pub(crate) fn complete(definition: &mut Value) {
-    let stored = definition["spec"]["versions"].as_array().into_iter().flatten().find(|v| v["storage"] == true);
+    let stored =
+        definition["spec"]["versions"].as_array().into_iter().flatten().find(|v| v["storage"] == true);
     let stored: Vec<Value> = stored.map(|v| v["name"].clone()).into_iter().collect();
     definition["status"] = json!({
         "conditions": [], "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": stored,
@@ -185,7 +186,8 @@ fn check_versions(causes: &mut Vec<Cause>, spec: &Value) -> Result<()> {
         return Err(status::not_implemented("x-kubernetes-validations (CEL) in CustomResourceDefinitions"));
     }
     if let Err(error) = Schema::parse_crd(schema) {
-        let field = format!("{path}{}{}", if error.pointer.is_empty() { "" } else { "." }, dotted(&error.pointer));
+        let field =
+            format!("{path}{}{}", if error.pointer.is_empty() { "" } else { "." }, dotted(&error.pointer));
         let value = schema.pointer(&error.pointer).cloned().unwrap_or_default();
         causes.push(Cause::invalid(field, &value, &error.message));
     }
@@ -252,7 +254,8 @@ pub(crate) fn unfollow(state: &mut State, definition: &Value) {
     if !is_established(definition) {
         return;
     }
-    let (group, plural) = (definition["spec"]["group"].as_str(), definition["spec"]["names"]["plural"].as_str());
+    let (group, plural) =
+        (definition["spec"]["group"].as_str(), definition["spec"]["names"]["plural"].as_str());
     if let (Some(group), Some(plural)) = (group, plural) {
         state.unserve(&GroupResource::new(group, plural));
     }
@@ -277,7 +280,13 @@ pub(crate) fn establish(store: &Store, name: &str) -> Result<()> {
             None => {
                 status["acceptedNames"] = names;
                 condition(status, "NamesAccepted", "True", "NoConflicts", "no conflicts found");
-                condition(status, "Established", "True", "InitialNamesAccepted", "the initial names have been accepted");
+                condition(
+                    status,
+                    "Established",
+                    "True",
+                    "InitialNamesAccepted",
+                    "the initial names have been accepted",
+                );
             }
             Some((reason, message)) => {
                 condition(status, "NamesAccepted", "False", reason, &message);
@@ -294,28 +303,24 @@ fn conditions_hold(status: &Value) -> bool {
     is_established(&json!({"status": status}))
 }
 
+/// The name that another kind of the group has already. A real server reports the last conflict it finds, in
+/// the order plural, singular, short names, kind, list kind; this looks from the end.
 fn clash(kind: &Kind, other: &Kind) -> Option<(&'static str, String)> {
-    let used = |text: &str| format!("{text:?} is already in use");
-    let names = |k: &Kind| -> Vec<String> {
-        let mut all = vec![k.resource.plural.to_string(), k.singular.clone()];
-        all.extend(k.short_names.iter().cloned());
-        all
+    let mut words = vec![other.resource.plural.to_string(), other.singular.clone()];
+    words.extend(other.short_names.iter().cloned());
+    let kinds = [&other.kind, &other.list_kind];
+    let found = if kinds.contains(&&kind.list_kind) {
+        ("ListKindConflict", &kind.list_kind)
+    } else if kinds.contains(&&kind.kind) {
+        ("KindConflict", &kind.kind)
+    } else if let Some(short) = kind.short_names.iter().find(|short| words.contains(short)) {
+        ("ShortNamesConflict", short)
+    } else if words.contains(&kind.singular) {
+        ("SingularConflict", &kind.singular)
+    } else {
+        return None;
     };
-    let theirs = names(other);
-    if theirs.contains(&kind.resource.plural.to_string()) {
-        return Some(("PluralConflict", used(&kind.resource.plural)));
-    }
-    if theirs.contains(&kind.singular) {
-        return Some(("SingularConflict", used(&kind.singular)));
-    }
-    if let Some(short) = kind.short_names.iter().find(|short| theirs.contains(short)) {
-        return Some(("ShortNamesConflict", used(short)));
-    }
-    if kind.kind == other.kind || kind.kind == other.list_kind {
-        return Some(("KindConflict", used(&kind.kind)));
-    }
-    (kind.list_kind == other.list_kind || kind.list_kind == other.kind)
-        .then(|| ("ListKindConflict", used(&kind.list_kind)))
+    Some((found.0, format!("{:?} is already in use", found.1)))
 }
 
 fn condition(status: &mut Value, type_: &str, value: &str, reason: &str, message: &str) {
@@ -350,11 +355,17 @@ fn clean_up(store: &Store, name: &str, definition: &Value) -> Result<()> {
             return Ok(());
         }
     }
-    store.try_modify(&kinds::DEFINITIONS, Part::Main, &Key::new("", name), &Write::by("kube-apiserver"), |definition| {
-        if let Some(finalizers) = definition["metadata"]["finalizers"].as_array_mut() {
-            finalizers.retain(|f| f != CLEANUP);
-        }
-        Ok(())
-    })?;
+    store.try_modify(
+        &kinds::DEFINITIONS,
+        Part::Main,
+        &Key::new("", name),
+        &Write::by("kube-apiserver"),
+        |definition| {
+            if let Some(finalizers) = definition["metadata"]["finalizers"].as_array_mut() {
+                finalizers.retain(|f| f != CLEANUP);
+            }
+            Ok(())
+        },
+    )?;
     Ok(())
 }

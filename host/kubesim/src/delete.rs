@@ -78,7 +78,12 @@ impl Store {
 }
 
 impl State {
-    pub(crate) fn delete(&mut self, what: &GroupResource, key: &Key, options: &DeleteOptions) -> Result<Deletion> {
+    pub(crate) fn delete(
+        &mut self,
+        what: &GroupResource,
+        key: &Key,
+        options: &DeleteOptions,
+    ) -> Result<Deletion> {
         let table = self.table(what)?;
         let kind = table.kind.clone();
         let old = table.get(what, key)?.clone();
@@ -110,14 +115,16 @@ impl State {
 }
 
 fn check_preconditions(what: &GroupResource, key: &Key, old: &Value, options: &DeleteOptions) -> Result<()> {
-    let checks = [("UID", "uid", &options.uid), ("ResourceVersion", "resourceVersion", &options.resource_version)];
+    let checks =
+        [("UID", "uid", &options.uid), ("ResourceVersion", "resourceVersion", &options.resource_version)];
     for (label, field, wanted) in checks {
         let found = old["metadata"][field].as_str().unwrap_or_default();
         if let Some(wanted) = wanted
             && wanted != found
         {
-            let detail =
-                format!("Precondition failed: {label} in precondition: {wanted}, {label} in object meta: {found}");
+            let detail = format!(
+                "Precondition failed: {label} in precondition: {wanted}, {label} in object meta: {found}"
+            );
             return Err(status::conflict(what, &key.name, &detail));
         }
     }

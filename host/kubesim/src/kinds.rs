@@ -33,7 +33,11 @@ impl GroupResource {
 
 impl fmt::Display for GroupResource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.group.is_empty() { f.write_str(&self.plural) } else { write!(f, "{}.{}", self.plural, self.group) }
+        if self.group.is_empty() {
+            f.write_str(&self.plural)
+        } else {
+            write!(f, "{}.{}", self.plural, self.group)
+        }
     }
 }
 
@@ -104,7 +108,11 @@ pub struct Kind {
 impl Kind {
     /// `apps/v1`, `v1`: what the objects of a version say in `apiVersion`.
     pub fn api_version(&self, version: &str) -> String {
-        if self.resource.group.is_empty() { version.to_owned() } else { format!("{}/{version}", self.resource.group) }
+        if self.resource.group.is_empty() {
+            version.to_owned()
+        } else {
+            format!("{}/{version}", self.resource.group)
+        }
     }
 
     /// The verbs discovery announces.

@@ -28,9 +28,9 @@ mod events;
 mod journal;
 mod network;
 mod patch;
-mod shape;
 mod selector;
 mod service;
+mod shape;
 mod write;
 
 use std::net::Ipv4Addr;
@@ -116,7 +116,7 @@ impl KubeSim {
         &self.store
     }
 
-    /// Stops controllers and workloads and waits until they are gone.
+    /// Stops controllers and workloads and waits until they are gone. Clients that are left can only read.
     pub async fn shutdown(mut self) {
         self.stop.cancel();
         self.running.stop().await;
@@ -125,6 +125,7 @@ impl KubeSim {
                 tracing::warn!(%error, "a controller of the embedded cluster ended badly");
             }
         }
+        self.store.close();
     }
 }
 

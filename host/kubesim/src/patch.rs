@@ -33,7 +33,9 @@ pub fn apply(target: &mut Value, patch: &Value) -> Result<(), String> {
 
 fn step(target: &mut Value, operation: &Value) -> Result<(), String> {
     let text = |field: &str| {
-        operation[field].as_str().ok_or_else(|| format!("a JSON patch operation needs {field:?}: {operation}"))
+        operation[field]
+            .as_str()
+            .ok_or_else(|| format!("a JSON patch operation needs {field:?}: {operation}"))
     };
     let value = || operation.get("value").cloned().ok_or_else(|| format!("no value in {operation}"));
     let path = text("path")?;
@@ -122,10 +124,19 @@ mod tests {
 
     #[test]
     fn json_patches_do_what_the_standard_says() {
-        check(json!([{"op": "add", "path": "/a/b/1", "value": 9}]), Ok(json!({"a": {"b": [1, 9, 2]}, "c/d": "x"})));
-        check(json!([{"op": "add", "path": "/a/b/-", "value": 9}]), Ok(json!({"a": {"b": [1, 2, 9]}, "c/d": "x"})));
+        check(
+            json!([{"op": "add", "path": "/a/b/1", "value": 9}]),
+            Ok(json!({"a": {"b": [1, 9, 2]}, "c/d": "x"})),
+        );
+        check(
+            json!([{"op": "add", "path": "/a/b/-", "value": 9}]),
+            Ok(json!({"a": {"b": [1, 2, 9]}, "c/d": "x"})),
+        );
         check(json!([{"op": "remove", "path": "/c~1d"}]), Ok(json!({"a": {"b": [1, 2]}})));
-        check(json!([{"op": "move", "from": "/a/b", "path": "/e"}]), Ok(json!({"a": {}, "c/d": "x", "e": [1, 2]})));
+        check(
+            json!([{"op": "move", "from": "/a/b", "path": "/e"}]),
+            Ok(json!({"a": {}, "c/d": "x", "e": [1, 2]})),
+        );
         check(json!([{"op": "remove", "path": "/c~1d"}, {"op": "test", "path": "/a", "value": 1}]), Err(()));
         check(json!([{"op": "replace", "path": "/none", "value": 1}]), Err(()));
     }

@@ -33,7 +33,8 @@ pub struct LabelSelector(Vec<Requirement>);
 impl LabelSelector {
     /// Reads `a=b,c in (d,e),!f`.
     pub fn parse(text: &str) -> Result<LabelSelector> {
-        let refuse = |what: &str| status::bad_request(format!("unable to parse requirement: {what:?} in {text:?}"));
+        let refuse =
+            |what: &str| status::bad_request(format!("unable to parse requirement: {what:?} in {text:?}"));
         split_outside_parentheses(text)
             .into_iter()
             .map(str::trim)
@@ -58,7 +59,9 @@ impl LabelSelector {
                 Some("NotIn") => Requirement::NotIn(key, values),
                 Some("Exists") => Requirement::Exists(key),
                 Some("DoesNotExist") => Requirement::Absent(key),
-                other => return Err(format!("{} is not a valid label selector operator", other.unwrap_or("\"\""))),
+                other => {
+                    return Err(format!("{} is not a valid label selector operator", other.unwrap_or("\"\"")));
+                }
             });
         }
         Ok(LabelSelector(all))
@@ -135,7 +138,9 @@ impl FieldSelector {
             } else if let Some((field, value)) = part.split_once("==").or_else(|| part.split_once('=')) {
                 (field, value, true)
             } else {
-                return Err(status::bad_request(format!("invalid selector: {text:?}; can't understand {part:?}")));
+                return Err(status::bad_request(format!(
+                    "invalid selector: {text:?}; can't understand {part:?}"
+                )));
             };
             if !is_selectable(field, kind) {
                 return Err(status::bad_request(format!("field label not supported: {field}")));
@@ -157,7 +162,14 @@ impl FieldSelector {
 fn is_selectable(field: &str, kind: &str) -> bool {
     match (kind, field) {
         (_, "metadata.name" | "metadata.namespace") => true,
-        ("Pod", "status.phase" | "spec.nodeName" | "spec.restartPolicy" | "spec.serviceAccountName" | "status.podIP") => true,
+        (
+            "Pod",
+            "status.phase"
+            | "spec.nodeName"
+            | "spec.restartPolicy"
+            | "spec.serviceAccountName"
+            | "status.podIP",
+        ) => true,
         ("Namespace", "status.phase") | ("Secret", "type") => true,
         ("Event", "reason" | "type" | "reportingComponent") => true,
         ("Event", field) => field.starts_with("involvedObject."),
@@ -179,9 +191,24 @@ mod tests {
     #[test]
     fn all_operators_of_label_selectors_work() {
         for (selector, selected) in [
-            ("", true), ("a=b", true), ("a==b", true), ("a = b", true), ("a=c", false), ("a!=c", true), ("z!=c", true),
-            ("a!=b", false), ("a", true), ("z", false), ("!z", true), ("!a", false), ("a in (c, b)", true),
-            ("a in (c)", false), ("a notin (c)", true), ("z notin (c)", true), ("a=b,x/y=", true), ("a=b,z", false),
+            ("", true),
+            ("a=b", true),
+            ("a==b", true),
+            ("a = b", true),
+            ("a=c", false),
+            ("a!=c", true),
+            ("z!=c", true),
+            ("a!=b", false),
+            ("a", true),
+            ("z", false),
+            ("!z", true),
+            ("!a", false),
+            ("a in (c, b)", true),
+            ("a in (c)", false),
+            ("a notin (c)", true),
+            ("z notin (c)", true),
+            ("a=b,x/y=", true),
+            ("a=b,z", false),
         ] {
             check(selector, selected);
         }

@@ -25,13 +25,18 @@ pub struct Cause {
 impl Cause {
     /// A required field is missing.
     pub fn required(field: impl Into<String>, detail: &str) -> Cause {
-        let message = if detail.is_empty() { "Required value".into() } else { format!("Required value: {detail}") };
+        let message =
+            if detail.is_empty() { "Required value".into() } else { format!("Required value: {detail}") };
         Cause { reason: "FieldValueRequired", field: field.into(), message }
     }
 
     /// A field has a value that is not allowed.
     pub fn invalid(field: impl Into<String>, value: &serde_json::Value, detail: &str) -> Cause {
-        Cause { reason: "FieldValueInvalid", field: field.into(), message: format!("Invalid value: {value}: {detail}") }
+        Cause {
+            reason: "FieldValueInvalid",
+            field: field.into(),
+            message: format!("Invalid value: {value}: {detail}"),
+        }
     }
 
     /// A field's value is not among the supported ones.
@@ -51,7 +56,11 @@ impl Cause {
 
     /// A list holds the same thing twice.
     pub fn duplicate(field: impl Into<String>, value: &serde_json::Value) -> Cause {
-        Cause { reason: "FieldValueDuplicate", field: field.into(), message: format!("Duplicate value: {value}") }
+        Cause {
+            reason: "FieldValueDuplicate",
+            field: field.into(),
+            message: format!("Duplicate value: {value}"),
+        }
     }
 }
 
@@ -246,8 +255,7 @@ pub fn unsupported_media_type(message: impl Into<String>) -> Box<Status> {
 
 /// 429: come back later.
 pub fn too_many_requests(retry_after_seconds: u32) -> Box<Status> {
-    let mut status =
-        failure(429, "TooManyRequests", "Too many requests, please try again later.");
+    let mut status = failure(429, "TooManyRequests", "Too many requests, please try again later.");
     let mut details = no_details();
     details.retry_after_seconds = retry_after_seconds;
     status.details = Some(details);
@@ -276,7 +284,11 @@ pub fn no_namespace(namespace: &str) -> Box<Status> {
 
 /// 422 of a patch that can't be applied.
 pub fn unprocessable(problem: &str) -> Box<Status> {
-    failure(422, "Invalid", format!("the server rejected our request due to an error in our request: {problem}"))
+    failure(
+        422,
+        "Invalid",
+        format!("the server rejected our request due to an error in our request: {problem}"),
+    )
 }
 
 /// 504: the client has seen a revision that this server hasn't.
@@ -292,4 +304,19 @@ pub fn too_large_revision(asked: u64, current: u64) -> Box<Status> {
     });
     status.details = Some(details);
     status
+}
+
+/// 409 without anything having changed: for fault injection.
+pub fn conflict_anywhere() -> Box<Status> {
+    failure(
+        409,
+        "Conflict",
+        "Operation cannot be fulfilled: the object has been modified; please apply your changes to the latest \
+         version and try again",
+    )
+}
+
+/// 503: not at the moment, or not any more.
+pub fn unavailable(message: &str) -> Box<Status> {
+    failure(503, "ServiceUnavailable", message)
 }

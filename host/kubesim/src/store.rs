@@ -128,6 +128,7 @@ pub(crate) struct State {
     chores: Arc<Chores>,
     journal: Option<Journal>,
     history: usize,
+    closed: bool,
 }
 
 #[derive(Default)]
@@ -172,6 +173,7 @@ impl Store {
             chores: chores.clone(),
             journal: None,
             history: settings.history.max(1),
+            closed: false,
         };
         for kind in kinds::builtin() {
             state.serve(kind);
@@ -240,6 +242,11 @@ impl Store {
         Ok(Listing { revision: revision.min(state.revision), items: objects.into_values().collect() })
     }
 
+    /// The oldest revision that the history of a kind still reaches back to.
+    pub fn oldest(&self, what: &GroupResource) -> Result<u64> {
+        Ok(self.state.read().table(what)?.forgotten)
+    }
+
     /// The changes of a kind after `revision`; of all namespaces.
     pub fn watch(&self, what: &GroupResource, revision: u64) -> Result<Watch> {
         let state = self.state.read();
@@ -261,6 +268,13 @@ impl Store {
         let listing = self.list(what, None)?;
         let watch = self.watch(what, listing.revision)?;
         Ok((listing, watch))
+    }
+
+    /// Ends all writing, and lets go of the directory. What is there can still be read.
+    pub(crate) fn close(&self) {
+        let mut state = self.state.write();
+        state.closed = true;
+        state.journal = None;
     }
 
     /// Runs `change` alone on the state.
@@ -353,6 +367,7 @@ impl State {
 
     /// Puts an object in its place at the next revision and returns it as stored.
     pub fn put(&mut self, what: &GroupResource, mut object: Value) -> Result<Object> {
+        self.check_open()?;
         let key = key_of(&object);
         let revision = self.revision + 1;
         set_revision(&mut object, revision);
@@ -396,6 +411,7 @@ impl State {
 
     /// Takes an object away at the next revision and returns its last state.
     pub fn remove(&mut self, what: &GroupResource, key: &Key) -> Result<Object> {
+        self.check_open()?;
         let revision = self.revision + 1;
         let table = self.tables.get_mut(what).ok_or_else(status::no_such_path)?;
         let previous = table.get(what, key)?.clone();
@@ -415,10 +431,11 @@ impl State {
     }
 
     /// Takes an object away as the journal says: no revision, no event.
-    pub fn forget(&mut self, what: &GroupResource, key: &Key) {
-        let Some(object) = self.tables.get_mut(what).and_then(|t| t.objects.remove(key)) else { return };
+    pub fn forget(&mut self, what: &GroupResource, key: &Key) -> Option<Object> {
+        let object = self.tables.get_mut(what)?.objects.remove(key)?;
         let place = Place { resource: what.clone(), key: key.clone() };
         self.unindex(&place, &object);
+        Some(object)
     }
 
     fn unindex(&mut self, place: &Place, object: &Value) {
@@ -449,10 +466,6 @@ impl State {
         for (what, key, object) in all {
             self.note_put(&what, key, &object, None);
         }
-    }
-
-    pub fn push_chore(&self, chore: Chore) {
-        self.chores.push(chore);
     }
 
     fn note_put(&mut self, what: &GroupResource, key: Key, object: &Value, previous: Option<&Value>) {
@@ -511,7 +524,9 @@ impl State {
 
     fn wake_owner(&self, uid: &str) {
         let Some(place) = self.places.get(uid) else { return };
-        let Some(owner) = self.tables.get(&place.resource).and_then(|t| t.objects.get(&place.key)) else { return };
+        let Some(owner) = self.tables.get(&place.resource).and_then(|t| t.objects.get(&place.key)) else {
+            return;
+        };
         if waits_for_dependents(owner) {
             self.chores.push(Chore::Dependents(place.clone()));
         }
@@ -524,6 +539,10 @@ impl State {
                 self.dependents.remove(owner);
             }
         }
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if self.closed { Err(status::unavailable("the embedded cluster has been shut down")) } else { Ok(()) }
     }
 
     fn compact(&mut self) {

@@ -43,8 +43,7 @@ impl Store {
     pub(crate) fn bootstrap(&self) -> anyhow::Result<()> {
         for name in ["default", "kube-system"] {
             if self.get(&kinds::NAMESPACES, "", name).is_err() {
-                let namespace =
-                    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+                let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
                 self.create(&kinds::NAMESPACES, "", namespace, &Write::by("kube-apiserver"))?;
             }
         }
@@ -77,7 +76,9 @@ impl Store {
         self.transact(|state| {
             let kind = state.table(what)?.kind.clone();
             check_identity(&kind, key, &object)?;
-            if object["metadata"]["resourceVersion"].as_str().is_none_or(str::is_empty) && needs_revision(&kind) {
+            if object["metadata"]["resourceVersion"].as_str().is_none_or(str::is_empty)
+                && needs_revision(&kind)
+            {
                 state.table(what)?.get(what, key)?;
                 let detail = "must be specified for an update";
                 let cause = Cause {
@@ -85,7 +86,12 @@ impl Store {
                     field: "metadata.resourceVersion".into(),
                     message: format!("Invalid value: 0x0: {detail}"),
                 };
-                return Err(status::invalid(&kind.resource.plural, &kind.resource.group, &key.name, &[cause]));
+                return Err(status::invalid(
+                    &kind.resource.plural,
+                    &kind.resource.group,
+                    &key.name,
+                    &[cause],
+                ));
             }
             admit::undefaulted(&kind, &mut object, by.strict)?;
             state.rewrite(what, part, key, by, |_, _| Ok(Made::Written(object)))
@@ -163,7 +169,12 @@ impl State {
             let api_version = object["apiVersion"].as_str().unwrap_or_default();
             let empty = json!({"apiVersion": api_version, "kind": kind.kind});
             let mut managed = Managed::default();
-            managed.update(&empty, &object, kind, Actor { manager: &by.manager, part: Part::Main, api_version });
+            managed.update(
+                &empty,
+                &object,
+                kind,
+                Actor { manager: &by.manager, part: Part::Main, api_version },
+            );
             managed
         });
         admit::check(self, kind, &key, None, &mut object, Part::Main)?;
@@ -286,7 +297,8 @@ pub(crate) fn check_identity(kind: &Kind, key: &Key, object: &Value) -> Result<(
 
 /// Kinds that refuse an update which doesn't say what it rests on.
 fn needs_revision(kind: &Kind) -> bool {
-    kind.custom.is_some() || [kinds::LEASES, kinds::DISRUPTION_BUDGETS, kinds::DEFINITIONS].contains(&kind.resource)
+    kind.custom.is_some()
+        || [kinds::LEASES, kinds::DISRUPTION_BUDGETS, kinds::DEFINITIONS].contains(&kind.resource)
 }
 
 fn check_preconditions(kind: &Kind, key: &Key, before: &Value, object: &Value) -> Result<()> {
@@ -309,7 +321,9 @@ fn check_preconditions(kind: &Kind, key: &Key, before: &Value, object: &Value) -
 /// What only the server sets on a new object.
 fn begin(kind: &Kind, object: &mut Value) {
     if let Some(meta) = object["metadata"].as_object_mut() {
-        for field in ["selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "resourceVersion"] {
+        for field in
+            ["selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "resourceVersion"]
+        {
             meta.remove(field);
         }
         meta.insert("uid".into(), uuid::Uuid::new_v4().to_string().into());
@@ -360,6 +374,7 @@ fn keep(kind: &Kind, part: Part, before: &Value, object: &mut Value) {
     if let Some(meta) = object["metadata"].as_object_mut() {
         meta.remove("managedFields");
     }
+    admit::tidy_meta(&mut object["metadata"]);
 }
 
 fn set_or_remove(object: &mut Value, field: &str, value: Option<Value>) {
@@ -384,8 +399,9 @@ fn count(kind: &Kind, part: Part, before: &Value, object: &mut Value) {
     let none = Map::new();
     let was = before.as_object().unwrap_or(&none);
     let is = object.as_object().unwrap_or(&none);
-    let same = was.iter().filter(|(field, _)| !ignored(field)).all(|(field, value)| is.get(field) == Some(value))
-        && is.keys().filter(|field| !ignored(field)).all(|field| was.contains_key(field));
+    let same =
+        was.iter().filter(|(field, _)| !ignored(field)).all(|(field, value)| is.get(field) == Some(value))
+            && is.keys().filter(|field| !ignored(field)).all(|field| was.contains_key(field));
     if !same {
         let generation = before["metadata"]["generation"].as_i64().unwrap_or_default();
         object["metadata"]["generation"] = (generation + 1).into();
@@ -396,8 +412,8 @@ fn count(kind: &Kind, part: Part, before: &Value, object: &mut Value) {
 pub(crate) fn is_finished(kind: &Kind, object: &Value) -> bool {
     let meta = &object["metadata"];
     let holders = meta["finalizers"].as_array().is_some_and(|f| !f.is_empty());
-    let namespaced_content =
-        kind.resource == kinds::NAMESPACES && object["spec"]["finalizers"].as_array().is_some_and(|f| !f.is_empty());
+    let namespaced_content = kind.resource == kinds::NAMESPACES
+        && object["spec"]["finalizers"].as_array().is_some_and(|f| !f.is_empty());
     let graceful = meta["deletionGracePeriodSeconds"].as_i64().unwrap_or_default() > 0;
     meta.get("deletionTimestamp").is_some() && !holders && !graceful && !namespaced_content
 }

@@ -32,7 +32,13 @@ pub fn decode(kind: &Kind, object: &mut Value) -> Result<Vec<String>> {
     Ok(unknown)
 }
 
-fn typed(kind: &Kind, object: &mut Value, codec: Option<Typed>, path: &str, unknown: &mut Vec<String>) -> Result<()> {
+fn typed(
+    kind: &Kind,
+    object: &mut Value,
+    codec: Option<Typed>,
+    path: &str,
+    unknown: &mut Vec<String>,
+) -> Result<()> {
     let Some(codec) = codec else { return Ok(()) };
     let decoded = codec(object).map_err(|error| {
         status::bad_request(format!(
@@ -83,7 +89,9 @@ fn restrict(decoded: &mut Value, given: &Value, path: &str, unknown: &mut Vec<St
                     None => unknown.push(join(path, name)),
                 }
             }
-            fields.retain(|name, value| !(value.as_array().is_some_and(Vec::is_empty) || is_empty_map(name, value)));
+            fields.retain(|name, value| {
+                !(value.as_array().is_some_and(Vec::is_empty) || is_empty_map(name, value))
+            });
         }
         (Value::Array(items), Value::Array(had)) => {
             for (at, (item, value)) in items.iter_mut().zip(had).enumerate() {
@@ -97,7 +105,15 @@ fn restrict(decoded: &mut Value, given: &Value, path: &str, unknown: &mut Vec<St
 /// Maps that a real server leaves out when they are empty; an empty struct it keeps (`emptyDir: {}`).
 fn is_empty_map(name: &str, value: &Value) -> bool {
     const MAPS: [&str; 10] = [
-        "labels", "annotations", "nodeSelector", "matchLabels", "limits", "requests", "data", "binaryData", "stringData",
+        "labels",
+        "annotations",
+        "nodeSelector",
+        "matchLabels",
+        "limits",
+        "requests",
+        "data",
+        "binaryData",
+        "stringData",
         "overhead",
     ];
     MAPS.contains(&name) && value.as_object().is_some_and(serde_json::Map::is_empty)
@@ -126,7 +142,8 @@ fn join(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
-fn tidy_meta(meta: &mut Value) {
+/// A real server leaves out what is empty.
+pub fn tidy_meta(meta: &mut Value) {
     if let Some(fields) = meta.as_object_mut() {
         fields.retain(|_, value| {
             !(value.is_null()

@@ -125,7 +125,10 @@ fn job(object: &mut Value) {
     let labels = spec["template"]["metadata"]["labels"].clone();
     pod_defaults::template(&mut spec["template"]["spec"]);
     // A job without labels takes those of its template; the generated ones come on creation.
-    if object["metadata"].get("labels").is_none() && labels.as_object().is_some_and(|l| !l.is_empty()) && !name.is_null() {
+    if object["metadata"].get("labels").is_none()
+        && labels.as_object().is_some_and(|l| !l.is_empty())
+        && !name.is_null()
+    {
         object["metadata"]["labels"] = labels;
     }
 }

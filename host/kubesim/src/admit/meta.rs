@@ -63,7 +63,12 @@ fn check_annotations(causes: &mut Vec<Cause>, annotations: &Value) {
 fn check_owners(causes: &mut Vec<Cause>, owners: &Value) {
     let mut controller: Option<&Value> = None;
     for (at, owner) in owners.as_array().into_iter().flatten().enumerate() {
-        for (field, detail) in [("apiVersion", "version must not be empty"), ("kind", "must not be empty"), ("name", "must not be empty"), ("uid", "must not be empty")] {
+        for (field, detail) in [
+            ("apiVersion", "version must not be empty"),
+            ("kind", "must not be empty"),
+            ("name", "must not be empty"),
+            ("uid", "must not be empty"),
+        ] {
             if owner[field].as_str().is_none_or(str::is_empty) {
                 let path = format!("metadata.ownerReferences[{at}].{field}");
                 causes.push(Cause::invalid(path, &Value::from(""), detail));
@@ -73,7 +78,10 @@ fn check_owners(causes: &mut Vec<Cause>, owners: &Value) {
             if let Some(first) = controller {
                 let detail = format!(
                     "Only one reference can have Controller set to true. Found \"true\" in references for {}/{} and {}/{}",
-                    text(first, "kind"), text(first, "name"), text(owner, "kind"), text(owner, "name"),
+                    text(first, "kind"),
+                    text(first, "name"),
+                    text(owner, "kind"),
+                    text(owner, "name"),
                 );
                 causes.push(Cause::invalid("metadata.ownerReferences", owners, &detail));
             }
@@ -98,7 +106,8 @@ fn check_finalizers(causes: &mut Vec<Cause>, old: Option<&Value>, meta: &Value) 
         return;
     }
     let before = list(&old["metadata"]);
-    let new: Vec<String> = now.into_iter().filter(|f| !before.contains(f)).map(|f| format!("{f:?}")).collect();
+    let new: Vec<String> =
+        now.into_iter().filter(|f| !before.contains(f)).map(|f| format!("{f:?}")).collect();
     // A deletion marks the object and adds its finalizer in one step; later writes can't add any.
     if !new.is_empty() && old["metadata"].get("deletionTimestamp").is_some() {
         let detail = format!(

@@ -22,6 +22,7 @@ use crate::status::{self, Cause, Result};
 use crate::store::{Key, State};
 use crate::write::Part;
 
+pub(crate) use decode::tidy_meta;
 pub(crate) use defaults::set;
 pub(crate) use meta::check_labels;
 
@@ -112,14 +113,20 @@ fn complete(state: &mut State, kind: &Kind, object: &mut Value) -> Result<()> {
     } else if *what == kinds::STATEFUL_SETS {
         object["status"] = json!({"replicas": 0, "availableReplicas": 0});
     } else if *what == kinds::DISRUPTION_BUDGETS {
-        object["status"] = json!({"currentHealthy": 0, "desiredHealthy": 0, "disruptionsAllowed": 0, "expectedPods": 0});
+        object["status"] =
+            json!({"currentHealthy": 0, "desiredHealthy": 0, "disruptionsAllowed": 0, "expectedPods": 0});
     } else if *what == kinds::DEFINITIONS {
         crd::complete(object);
     }
     Ok(())
 }
 
-fn check_builtin(state: &mut State, kind: &Kind, old: Option<&Value>, object: &mut Value) -> Result<Vec<Cause>> {
+fn check_builtin(
+    state: &mut State,
+    kind: &Kind,
+    old: Option<&Value>,
+    object: &mut Value,
+) -> Result<Vec<Cause>> {
     let what = &kind.resource;
     if *what == kinds::SERVICES {
         services::check(state, old, object)

@@ -42,7 +42,9 @@ pub fn qualified(key: &str) -> Option<String> {
     if name.is_empty() {
         return Some("name part must be non-empty".into());
     }
-    too_long(name, 63).map(|p| format!("name part {p}")).or_else(|| (!is_word(name)).then(|| QUALIFIED.to_owned()))
+    too_long(name, 63)
+        .map(|p| format!("name part {p}"))
+        .or_else(|| (!is_word(name)).then(|| QUALIFIED.to_owned()))
 }
 
 /// What is wrong with the value of a label.
@@ -64,5 +66,7 @@ fn is_label(text: &str) -> bool {
 
 fn is_word(text: &str) -> bool {
     let edge = |c: char| c.is_ascii_alphanumeric();
-    text.chars().all(|c| edge(c) || matches!(c, '-' | '_' | '.')) && text.starts_with(edge) && text.ends_with(edge)
+    text.chars().all(|c| edge(c) || matches!(c, '-' | '_' | '.'))
+        && text.starts_with(edge)
+        && text.ends_with(edge)
 }

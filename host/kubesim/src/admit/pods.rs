@@ -25,7 +25,9 @@ pub fn check(old: Option<&Value>, pod: &Value) -> Vec<Cause> {
 fn frozen(spec: &Value) -> Value {
     let mut frozen = spec.clone();
     if let Some(fields) = frozen.as_object_mut() {
-        for field in ["activeDeadlineSeconds", "tolerations", "nodeName", "ephemeralContainers", "schedulingGates"] {
+        for field in
+            ["activeDeadlineSeconds", "tolerations", "nodeName", "ephemeralContainers", "schedulingGates"]
+        {
             fields.remove(field);
         }
     }
@@ -129,7 +131,8 @@ fn check_container(causes: &mut Vec<Cause>, container: &Value, path: &str, volum
 }
 
 fn check_probe(causes: &mut Vec<Cause>, probe: &Value, path: &str) {
-    let handlers = ["exec", "httpGet", "tcpSocket", "grpc"].iter().filter(|h| probe.get(**h).is_some()).count();
+    let handlers =
+        ["exec", "httpGet", "tcpSocket", "grpc"].iter().filter(|h| probe.get(**h).is_some()).count();
     if handlers == 0 {
         causes.push(Cause::required(path, "must specify a handler type"));
     } else if handlers > 1 {
@@ -159,9 +162,9 @@ pub fn qos_class(spec: &Value) -> &'static str {
         .flat_map(|list| spec[*list].as_array().map(Vec::as_slice).unwrap_or_default())
         .collect();
     let any = containers.iter().any(|c| {
-        ["limits", "requests"].iter().any(|side| {
-            ["cpu", "memory"].iter().any(|what| c["resources"][*side].get(*what).is_some())
-        })
+        ["limits", "requests"]
+            .iter()
+            .any(|side| ["cpu", "memory"].iter().any(|what| c["resources"][*side].get(*what).is_some()))
     });
     if !any {
         return "BestEffort";

@@ -19,9 +19,10 @@ pub fn allocate(state: &mut State, service: &mut Value) -> Result<()> {
         _ => (),
     }
     if spec["clusterIP"].as_str().is_none_or(str::is_empty) {
-        let free = state.addresses.free().ok_or_else(|| {
-            status::internal("failed to allocate IP for the service: range is full")
-        })?;
+        let free = state
+            .addresses
+            .free()
+            .ok_or_else(|| status::internal("failed to allocate IP for the service: range is full"))?;
         spec["clusterIP"] = free.to_string().into();
     }
     spec["clusterIPs"] = json!([spec["clusterIP"]]);
@@ -105,7 +106,10 @@ fn check_address(causes: &mut Vec<Cause>, state: &State, address: &str) {
 fn check_address_stays(causes: &mut Vec<Cause>, old: &Value, service: &mut Value) {
     if old["spec"]["type"] != service["spec"]["type"] {
         // Between ClusterIP and ExternalName the address comes and goes; not needed so far.
-        causes.push(Cause::forbidden("spec.type", "the embedded Kubernetes API can't change the type of a service"));
+        causes.push(Cause::forbidden(
+            "spec.type",
+            "the embedded Kubernetes API can't change the type of a service",
+        ));
         return;
     }
     for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {

@@ -32,7 +32,10 @@ pub fn check(old: Option<&Value>, set: &Value) -> Vec<Cause> {
     }
     for (field, value) in [
         ("spec.replicas", &spec["replicas"]),
-        ("spec.updateStrategy.rollingUpdate.partition", &spec["updateStrategy"]["rollingUpdate"]["partition"]),
+        (
+            "spec.updateStrategy.rollingUpdate.partition",
+            &spec["updateStrategy"]["rollingUpdate"]["partition"],
+        ),
     ] {
         if value.as_i64().is_some_and(|number| number < 0) {
             causes.push(Cause::invalid(field, value, "must be greater than or equal to 0"));
@@ -46,8 +49,10 @@ pub fn check(old: Option<&Value>, set: &Value) -> Vec<Cause> {
         && fixed(&old["spec"]) != fixed(spec)
     {
         let listed: Vec<String> = CHANGEABLE.iter().map(|field| format!("'{field}'")).collect();
-        let (last, others) = listed.split_last().map_or((String::new(), String::new()), |(l, o)| (l.clone(), o.join(", ")));
-        let detail = format!("updates to statefulset spec for fields other than {others} and {last} are forbidden");
+        let (last, others) =
+            listed.split_last().map_or((String::new(), String::new()), |(l, o)| (l.clone(), o.join(", ")));
+        let detail =
+            format!("updates to statefulset spec for fields other than {others} and {last} are forbidden");
         causes.push(Cause::forbidden("spec", &detail));
     }
     causes

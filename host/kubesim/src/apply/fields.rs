@@ -57,8 +57,11 @@ impl Step {
             return format!("[={value}]");
         }
         let keys = self.0.strip_prefix("k:").and_then(|text| serde_json::from_str::<Map<_, _>>(text).ok());
-        let listed: Vec<String> =
-            keys.unwrap_or_default().iter().map(|(key, value): (&String, &Value)| format!("{key}={value}")).collect();
+        let listed: Vec<String> = keys
+            .unwrap_or_default()
+            .iter()
+            .map(|(key, value): (&String, &Value)| format!("{key}={value}"))
+            .collect();
         format!("[{}]", listed.join(","))
     }
 }
@@ -273,8 +276,10 @@ mod tests {
 
     #[test]
     fn paths_read_like_those_of_a_server() {
-        let set = FieldSet::parse(&json!({"f:spec": {"f:ports": {"k:{\"port\":1,\"protocol\":\"TCP\"}": {"f:name": {}}},
-            "f:names": {"v:\"x\"": {}}}}));
+        let set = FieldSet::parse(
+            &json!({"f:spec": {"f:ports": {"k:{\"port\":1,\"protocol\":\"TCP\"}": {"f:name": {}}},
+            "f:names": {"v:\"x\"": {}}}}),
+        );
         assert_eq!(set.paths(), [".spec.names[=\"x\"]", ".spec.ports[port=1,protocol=\"TCP\"].name"]);
     }
 }

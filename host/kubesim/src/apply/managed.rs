@@ -31,8 +31,11 @@ impl Entry {
 
     fn describe(&self) -> String {
         let quoted = format!("{:?}", self.manager);
-        let subresource =
-            if self.subresource.is_empty() { String::new() } else { format!(" with subresource {:?}", self.subresource) };
+        let subresource = if self.subresource.is_empty() {
+            String::new()
+        } else {
+            format!(" with subresource {:?}", self.subresource)
+        };
         if self.applied {
             format!("{quoted}{subresource}")
         } else {
@@ -115,7 +118,12 @@ impl Managed {
         }
         // As a real server sorts them: appliers first, then by time, then by name.
         self.entries.sort_by(|a, b| {
-            (!a.applied, &a.time, &a.manager, &a.subresource).cmp(&(!b.applied, &b.time, &b.manager, &b.subresource))
+            (!a.applied, &a.time, &a.manager, &a.subresource).cmp(&(
+                !b.applied,
+                &b.time,
+                &b.manager,
+                &b.subresource,
+            ))
         });
         let entries = self.entries.iter().map(|entry| {
             let mut out = json!({

@@ -68,7 +68,9 @@ impl State {
             return Err(status::not_found(what, &key.name));
         }
         if let Some(uid) = config["metadata"]["uid"].as_str() {
-            let detail = format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
+            let detail = format!(
+                "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+            );
             return Err(status::conflict(what, &key.name, &detail));
         }
         admit::decode_config(&kind, &mut config)?;
@@ -109,7 +111,9 @@ fn check_lists(value: &Value, shape: &Shape, path: &str) -> std::result::Result<
             let mut seen = Vec::with_capacity(items.len());
             for (at, item) in items.iter().enumerate() {
                 let Some(step) = fields::Step::item(grain, item) else {
-                    return Err(format!("{path}: element {at}: associative list with keys has an element that omits a key field"));
+                    return Err(format!(
+                        "{path}: element {at}: associative list with keys has an element that omits a key field"
+                    ));
                 };
                 if seen.contains(&step) {
                     return Err(format!("{path}: duplicate entries for key {}", step.display()));

@@ -82,7 +82,9 @@ fn resources(store: &Store, group: &str, version: &str) -> Result<Value> {
         return Err(status::no_such_path());
     }
     let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
-    Ok(json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": found}))
+    Ok(
+        json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": found}),
+    )
 }
 
 fn describe(kind: &Arc<Kind>, out: &mut Vec<Value>) {

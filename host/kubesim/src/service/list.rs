@@ -4,9 +4,10 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{ApiResponse, Call, json_response};
+use crate::kinds::GroupResource;
 use crate::selector::{FieldSelector, LabelSelector};
 use crate::status::{self, Result};
-use crate::store::{Key, Object, Store, key_of};
+use crate::store::{Key, Listing, Object, Store, key_of};
 
 /// One page of a list.
 pub(crate) struct Page {
@@ -27,7 +28,9 @@ impl Filter {
     pub fn of(call: &Call) -> Result<Filter> {
         let mut fields = call.query.get("fieldSelector").unwrap_or_default().to_owned();
         if call.event_view {
-            fields = fields.replace("regarding.", "involvedObject.").replace("reportingController", "reportingComponent");
+            fields = fields
+                .replace("regarding.", "involvedObject.")
+                .replace("reportingController", "reportingComponent");
         }
         Ok(Filter {
             labels: LabelSelector::parse(call.query.get("labelSelector").unwrap_or_default())?,
@@ -63,13 +66,18 @@ pub(crate) fn select(store: &Store, call: &Call) -> Result<Page> {
     let (listing, start) = match call.query.get("continue") {
         Some(token) => {
             let (revision, start) = read_token(token)?;
-            let gone = |refusal: Box<kube::core::Status>| if refusal.code == 410 { status::continue_expired() } else { refusal };
+            let gone = |refusal: Box<kube::core::Status>| {
+                if refusal.code == 410 { status::continue_expired() } else { refusal }
+            };
             (store.list_at(what, namespace, revision).map_err(gone)?, Some(start))
         }
         None if call.query.get("resourceVersionMatch") == Some("Exact") => {
             (store.list_at(what, namespace, wanted)?, None)
         }
-        None => (store.list(what, namespace)?, None),
+        None => match call.stale_by {
+            Some(back) => (stale(store, what, namespace, back)?, None),
+            None => (store.list(what, namespace)?, None),
+        },
     };
     if wanted > listing.revision {
         return Err(status::too_large_revision(wanted, listing.revision));
@@ -86,6 +94,17 @@ pub(crate) fn select(store: &Store, call: &Call) -> Result<Page> {
     }
     page.items = items;
     Ok(page)
+}
+
+/// The list as it was some revisions ago, or as long ago as the history reaches.
+pub(crate) fn stale(
+    store: &Store,
+    what: &GroupResource,
+    namespace: Option<&str>,
+    back: u64,
+) -> Result<Listing> {
+    let wanted = store.revision().saturating_sub(back);
+    store.list_at(what, namespace, wanted.max(store.oldest(what)?))
 }
 
 /// Writes a page out, item by item and without copying them.

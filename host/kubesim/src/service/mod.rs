@@ -5,7 +5,7 @@
 mod discovery;
 mod list;
 mod query;
-mod route;
+pub(crate) mod route;
 mod stream;
 
 use std::convert::Infallible;
@@ -22,6 +22,7 @@ use kube::client::Body;
 use kube::core::Status;
 use serde_json::{Value, json};
 
+use crate::faults::RevisionsBack;
 use crate::kinds::{GroupResource, Kind};
 use crate::status::{self, Result};
 use crate::store::{DeleteOptions, Deletion, Key, Part, Propagation, Store, Write};
@@ -29,6 +30,8 @@ use crate::workloads::{LogQuery, Running};
 use crate::{events, patch};
 use query::Query;
 use route::{Route, Target};
+
+pub(crate) use stream::error_stream;
 
 /// The body of an answer.
 pub type ApiBody = UnsyncBoxBody<Bytes, Infallible>;
@@ -73,6 +76,8 @@ pub(crate) struct Call {
     bare: bool,
     /// Through `events.k8s.io`.
     event_view: bool,
+    /// Reads see the state as it was this many revisions ago (a fault).
+    stale_by: Option<u64>,
 }
 
 impl Call {
@@ -130,16 +135,19 @@ impl ApiService {
         let what = events::stored(&target.group, &target.plural);
         let kind = self.store.kind(&what).ok_or_else(status::no_such_path)?;
         let event_view = events::is_view(&target.group, &target.plural);
-        let served = if event_view { target.version == "v1" } else { kind.versions.contains(&target.version) };
+        let served =
+            if event_view { target.version == "v1" } else { kind.versions.contains(&target.version) };
         if !served || (target.scoped && !kind.namespaced) {
             return Err(status::no_such_path());
         }
         query.check()?;
         let accept = head.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let bare = accept.contains("as=PartialObjectMetadata");
-        let call = Call { target, kind, query, bare, event_view };
+        let stale_by = head.extensions.get::<RevisionsBack>().map(|back| back.0);
+        let call = Call { target, kind, query, bare, event_view, stale_by };
         let body = body.collect().await.map_err(status::internal)?.to_bytes();
-        let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let content_type =
+            head.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
         self.perform(&head.method, call, content_type, &body).await
     }
 
@@ -172,6 +180,12 @@ impl ApiService {
 
     fn get(&self, call: &Call) -> Result<ApiResponse> {
         let key = call.key();
+        if let Some(back) = call.stale_by {
+            let listing = list::stale(&self.store, self.what(call), Some(&key.namespace), back)?;
+            let found = listing.items.iter().find(|object| crate::store::key_of(object) == key);
+            let object = found.ok_or_else(|| status::not_found(self.what(call), &key.name))?;
+            return Ok(json_response(StatusCode::OK, call.written(object)));
+        }
         let object = self.store.get(self.what(call), &key.namespace, &key.name)?;
         Ok(json_response(StatusCode::OK, call.written(&object)))
     }
@@ -214,9 +228,15 @@ impl ApiService {
             },
             "application/json-patch+json" => patch::apply,
             "application/strategic-merge-patch+json" => {
-                return Err(status::not_implemented("strategic merge patches; use merge patches or server-side apply"));
+                return Err(status::not_implemented(
+                    "strategic merge patches; use merge patches or server-side apply",
+                ));
             }
-            other => return Err(status::unsupported_media_type(format!("the body of the request was in an unknown format: {other}"))),
+            other => {
+                return Err(status::unsupported_media_type(format!(
+                    "the body of the request was in an unknown format: {other}"
+                )));
+            }
         };
         if call.event_view {
             events::to_stored(&mut change);
@@ -236,7 +256,9 @@ impl ApiService {
         let what = self.what(call);
         match self.store.delete(what, &key.namespace, &key.name, &options)? {
             Deletion::Pending(object) => Ok(json_response(StatusCode::OK, call.written(&object))),
-            Deletion::Gone(object) if returns_deleted(what) => Ok(json_response(StatusCode::OK, call.written(&object))),
+            Deletion::Gone(object) if returns_deleted(what) => {
+                Ok(json_response(StatusCode::OK, call.written(&object)))
+            }
             Deletion::Gone(object) => {
                 let answer = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
                     "details": {"name": key.name, "group": what.group, "kind": what.plural,
@@ -274,7 +296,8 @@ impl ApiService {
             previous: call.query.is_on("previous"),
             tail_lines: call.query.get("tailLines").and_then(|v| v.parse().ok()),
         };
-        let text = self.running.logs(&key.namespace, &key.name, &log_query).await.map_err(status::bad_request)?;
+        let text =
+            self.running.logs(&key.namespace, &key.name, &log_query).await.map_err(status::bad_request)?;
         let mut response = Response::new(full(text));
         response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/plain"));
         Ok(response)
@@ -290,14 +313,19 @@ fn returns_deleted(what: &GroupResource) -> bool {
 fn delete_options(call: &Call, body: &Bytes) -> Result<DeleteOptions> {
     let given: Value = if body.is_empty() { json!({}) } else { parse_json(body)? };
     let text = |value: &Value| value.as_str().filter(|v| !v.is_empty()).map(str::to_owned);
-    let policy = text(&given["propagationPolicy"]).or_else(|| call.query.get("propagationPolicy").map(str::to_owned));
+    let policy =
+        text(&given["propagationPolicy"]).or_else(|| call.query.get("propagationPolicy").map(str::to_owned));
     let mut propagation = match policy.as_deref() {
         None => None,
         Some("Background") => Some(Propagation::Background),
         Some("Foreground") => Some(Propagation::Foreground),
         Some("Orphan") => Some(Propagation::Orphan),
         Some(other) => {
-            let cause = status::Cause::not_supported("propagationPolicy", &Value::from(other), &["Foreground", "Background", "Orphan", "nil"]);
+            let cause = status::Cause::not_supported(
+                "propagationPolicy",
+                &Value::from(other),
+                &["Foreground", "Background", "Orphan", "nil"],
+            );
             return Err(status::invalid("DeleteOptions", "meta.k8s.io", "", &[cause]));
         }
     };
@@ -309,14 +337,18 @@ fn delete_options(call: &Call, body: &Bytes) -> Result<DeleteOptions> {
         uid: text(&given["preconditions"]["uid"]),
         resource_version: text(&given["preconditions"]["resourceVersion"]),
         propagation,
-        grace_period_seconds: grace.or_else(|| call.query.get("gracePeriodSeconds").and_then(|v| v.parse().ok())),
-        dry_run: call.query.get("dryRun").is_some() || given["dryRun"].as_array().is_some_and(|d| !d.is_empty()),
+        grace_period_seconds: grace
+            .or_else(|| call.query.get("gracePeriodSeconds").and_then(|v| v.parse().ok())),
+        dry_run: call.query.get("dryRun").is_some()
+            || given["dryRun"].as_array().is_some_and(|d| !d.is_empty()),
     })
 }
 
 fn parse_json(body: &Bytes) -> Result<Value> {
     serde_json::from_slice(body).map_err(|error| {
-        status::bad_request(format!("the object provided is unrecognized: couldn't get version/kind; json parse error: {error}"))
+        status::bad_request(format!(
+            "the object provided is unrecognized: couldn't get version/kind; json parse error: {error}"
+        ))
     })
 }
 

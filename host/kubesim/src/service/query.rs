@@ -44,7 +44,8 @@ impl Query {
 
     /// A number; 400 if it is none.
     pub fn number(&self, name: &str) -> Result<Option<u64>> {
-        let refuse = |text: &str| status::bad_request(format!("{name}: Invalid value: {text:?}: must be a number"));
+        let refuse =
+            |text: &str| status::bad_request(format!("{name}: Invalid value: {text:?}: must be a number"));
         self.get(name).map(|text| text.parse().map_err(|_| refuse(text))).transpose()
     }
 

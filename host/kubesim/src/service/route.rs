@@ -75,7 +75,10 @@ mod tests {
         check("/api/v1/namespaces/a/pods/b/log", ("", "v1", "pods", "a", Some("b"), Some("log")));
         check("/api/v1/namespaces/a", ("", "v1", "namespaces", "", Some("a"), None));
         check("/api/v1/namespaces/a/status", ("", "v1", "namespaces", "", Some("a"), Some("status")));
-        check("/apis/apps/v1/namespaces/a/statefulsets/b/status", ("apps", "v1", "statefulsets", "a", Some("b"), Some("status")));
+        check(
+            "/apis/apps/v1/namespaces/a/statefulsets/b/status",
+            ("apps", "v1", "statefulsets", "a", Some("b"), Some("status")),
+        );
         assert_eq!(parse("/apis/apps/v1"), Route::Discovery(vec!["apis".into(), "apps".into(), "v1".into()]));
     }
 }

@@ -187,6 +187,11 @@ impl Streaming {
     }
 }
 
+/// A watch that only says why it can't be.
+pub(crate) fn error_stream(refusal: &Status) -> ApiResponse {
+    super::json_response(http::StatusCode::OK, error_line(refusal).to_vec())
+}
+
 fn error_line(refusal: &Status) -> Bytes {
     let mut object = serde_json::to_value(refusal).unwrap_or_default();
     object["kind"] = "Status".into();

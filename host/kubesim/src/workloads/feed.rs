@@ -85,9 +85,3 @@ pub fn typed<T: DeserializeOwned>(object: &Object) -> Option<T> {
 pub fn get<T: DeserializeOwned>(store: &Store, what: &GroupResource, namespace: &str, name: &str) -> Option<T> {
     store.get(what, namespace, name).ok().as_ref().and_then(typed)
 }
-
-/// Reads all objects of a namespace as their type.
-pub fn list<T: DeserializeOwned>(store: &Store, what: &GroupResource, namespace: &str) -> Vec<T> {
-    let listing = store.list(what, Some(namespace));
-    listing.iter().flat_map(|listing| &listing.items).filter_map(typed).collect()
-}

@@ -139,7 +139,23 @@ impl Life {
             let mut supervisor = Supervisor::new(self.clone(), Slot::Main(index), container, place.clone());
             containers.spawn(async move { supervisor.run().await });
         }
-        while containers.join_next().await.is_some() {}
+        let ended = async { while containers.join_next().await.is_some() {} };
+        tokio::select! {
+            () = ended => {}
+            () = self.refresh_volumes(&place) => {}
+        }
+    }
+
+    /// Shows running containers what changes in the ConfigMaps and Secrets they mount. Never returns.
+    async fn refresh_volumes(&self, place: &Place) {
+        let mut objects = self.node.objects_changed.subscribe();
+        while objects.changed().await.is_ok() {
+            if let Err(NotYet(why)) = self.runtime.set_up(&self.pod, place).await {
+                // Containers that run keep what they had when something they mount goes.
+                tracing::debug!(why, pod = self.key.name, "volumes were not refreshed");
+            }
+        }
+        std::future::pending().await
     }
 
     /// Binds the pod to the node and gives it an address.
@@ -158,8 +174,12 @@ impl Life {
         };
         let by = Write::by("kube-scheduler");
         let bound = self.pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
-        if !bound && self.node.store.modify(&PODS, Part::Main, &self.key.namespace, &self.key.name, &by, bind).is_err() {
-            // Gone before it began; the order to stop is on its way.
+        if !bound
+            && let Err(status) =
+                self.node.store.modify(&PODS, Part::Main, &self.key.namespace, &self.key.name, &by, bind)
+        {
+            // Gone before it began: the order to stop is on its way.
+            tracing::debug!(error = status.message, pod = self.key.name, "a pod was not bound");
             self.ordered_to_stop().await;
             return None;
         }

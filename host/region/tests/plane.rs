@@ -72,7 +72,7 @@ impl Running {
 async fn a_state_becomes_a_ready_database_and_its_end_is_told() {
     let region = Running::start().await;
     region.publish(1, &[redis("a", 1)]).await;
-    region.until_line(1, "a 1 g1 Ready").await;
+    region.until_line(1, "a 1 g1 Ready AllReady").await;
     let report = latest(&region.bus).remove(&format!("{UID}1")).unwrap();
     assert!(report.ready && report.observed_at.is_some());
     assert_eq!(report.endpoints[0].port, 6379);
@@ -88,7 +88,7 @@ async fn a_trapping_resource_disturbs_no_other() {
     let region = Running::start().await;
     let trap = resource("bad", "misbehaving", 2, r#"{"mode": "trap"}"#);
     region.publish(1, &[trap, redis("good", 1)]).await;
-    region.until_line(1, "good 1 g1 Ready").await;
+    region.until_line(1, "good 1 g1 Ready AllReady").await;
     region.until_line(2, "bad 2 g1 Failed PluginTrap").await;
     region.stop().await;
 }
@@ -97,7 +97,7 @@ async fn a_trapping_resource_disturbs_no_other() {
 async fn without_the_bus_the_region_goes_on_and_tells_it_later() {
     let region = Running::start().await;
     region.publish(1, &[redis("a", 1)]).await;
-    region.until_line(1, "a 1 g1 Ready").await;
+    region.until_line(1, "a 1 g1 Ready AllReady").await;
     region.bus.set_down(true);
     let set = region.sets().list(&Default::default()).await.unwrap().items.remove(0);
     region.sets().delete(set.metadata.name.as_deref().unwrap(), &Default::default()).await.unwrap();
@@ -118,9 +118,9 @@ async fn without_the_bus_the_region_goes_on_and_tells_it_later() {
     let before = region.bus.records("senren-status").len();
     region.bus.set_down(false);
     until("it reports again", async || region.bus.records("senren-status").len() > before).await;
-    region.until_line(1, "a 1 g1 Ready").await;
+    region.until_line(1, "a 1 g1 Ready AllReady").await;
     region.publish(2, &[redis("a", 1), redis("b", 2)]).await;
-    region.until_line(2, "b 2 g1 Ready").await;
+    region.until_line(2, "b 2 g1 Ready AllReady").await;
     region.stop().await;
 }
 
@@ -128,8 +128,8 @@ async fn without_the_bus_the_region_goes_on_and_tells_it_later() {
 async fn a_restart_needs_nothing_but_the_cluster_and_the_topic() {
     let region = Running::start().await;
     region.publish(1, &[redis("a", 1), redis("b", 2)]).await;
-    region.until_line(1, "a 1 g1 Ready").await;
-    region.until_line(2, "b 2 g1 Ready").await;
+    region.until_line(1, "a 1 g1 Ready AllReady").await;
+    region.until_line(2, "b 2 g1 Ready AllReady").await;
     let (cluster, bus) = region.stop().await;
     let versions = async |cluster: &KubeSim| {
         let crs = crs(cluster.client(), "redis").await;
@@ -155,7 +155,7 @@ async fn a_restart_needs_nothing_but_the_cluster_and_the_topic() {
 async fn an_idle_region_writes_nothing() {
     let region = Running::start().await;
     region.publish(1, &[redis("a", 1)]).await;
-    region.until_line(1, "a 1 g1 Ready").await;
+    region.until_line(1, "a 1 g1 Ready AllReady").await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     let revision = async || {
         let api: Api<ConfigMap> = Api::all(region.cluster.client());
@@ -171,7 +171,7 @@ async fn an_idle_region_writes_nothing() {
 async fn from_the_topic_to_the_custom_resource_takes_a_moment() {
     let region = Running::start().await;
     region.publish(1, &[redis("a", 1)]).await;
-    region.until_line(1, "a 1 g1 Ready").await;
+    region.until_line(1, "a 1 g1 Ready AllReady").await;
     let mut times = Vec::new();
     for version in 2..42 {
         let changed = DesiredResource { generation: version, ..redis("a", 1) };

@@ -6,13 +6,16 @@
 use crate::{
     CallError, Engine,
     call::{self, Guard},
-    pool::{Conduct, Full, LaneId},
+    pool::{Conduct, Full, LaneId, Start},
     wit,
 };
 use metrics::Histogram;
 use senren_schema::Schema;
 use serde_json::Value;
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::sync::oneshot;
 use wasmtime::component::{ComponentExportIndex, ComponentNamedList, InstancePre, Lift, Lower};
 
@@ -186,7 +189,7 @@ impl Plugin {
         P: ComponentNamedList + Lower + Send + 'static,
         R: ComponentNamedList + Lift + Send + 'static,
     {
-        let (answer, answered) = oneshot::channel();
+        let (answer, mut answered) = oneshot::channel();
         let inner = Arc::clone(&self.inner);
         let job = Box::new(move || {
             // Whoever asked has gone away meanwhile.
@@ -202,7 +205,12 @@ impl Plugin {
             conduct
         });
         let result = match self.inner.engine.inner.pool.submit(self.inner.lane, job) {
-            Ok(()) => answered.await.unwrap_or(Err(CallError::Stopped)),
+            Ok(start) => {
+                if start == Start::AtOnce {
+                    wait_briefly(&mut answered);
+                }
+                answered.await.unwrap_or(Err(CallError::Stopped))
+            }
             Err(Full) => Err(CallError::Overloaded),
         };
         result.and_then(check).inspect_err(|error| self.failed(function, error))
@@ -225,6 +233,16 @@ impl std::fmt::Debug for Plugin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let wit::Descriptor { name, version, .. } = &self.inner.descriptor;
         write!(f, "Plugin({name} {version} from {})", self.inner.origin)
+    }
+}
+
+/// Lets a small call that is under way already come to its end: for the asking task, to be suspended and woken up
+/// takes longer than that, and suspending a neighbour for these few microseconds is nothing new to it.
+fn wait_briefly<T>(answered: &mut oneshot::Receiver<T>) {
+    const BRIEFLY: Duration = Duration::from_micros(30);
+    let started = Instant::now();
+    while answered.is_empty() && started.elapsed() < BRIEFLY {
+        std::hint::spin_loop();
     }
 }
 

@@ -62,6 +62,15 @@ struct Lane {
     hung: bool,
 }
 
+/// When a job that was taken will run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// Within a microsecond: a thread was on the lookout for it.
+    AtOnce,
+    /// When a thread has been woken up, or is free.
+    Later,
+}
+
 /// Why a job was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Full;
@@ -86,7 +95,7 @@ impl Pool {
         Ok(pool)
     }
 
-    pub fn submit(&self, lane: LaneId, job: Job) -> Result<(), Full> {
+    pub fn submit(&self, lane: LaneId, job: Job) -> Result<Start, Full> {
         let shared = &self.shared;
         let mut state = shared.state.lock();
         let State { lanes, turns, .. } = &mut *state;
@@ -98,12 +107,15 @@ impl Pool {
             turns.push_back(lane);
         }
         queue.jobs.push_back(job);
-        shared.waiting.fetch_add(1, Ordering::Release);
+        let before = shared.waiting.fetch_add(1, Ordering::Release);
         // Whoever is on the lookout takes it, and wakes a colleague if there is more.
-        if state.asleep > 0 && !state.lookout {
+        if state.lookout {
+            return Ok(if before == 0 { Start::AtOnce } else { Start::Later });
+        }
+        if state.asleep > 0 {
             shared.wake.notify_one();
         }
-        Ok(())
+        Ok(Start::Later)
     }
 }
 

@@ -162,6 +162,7 @@ mod tests {
             interval: TimeDelta::seconds(10),
             types: vec!["redis".into()],
             plugins_hash: String::new(),
+            applied_version: 3,
         }
     }
 

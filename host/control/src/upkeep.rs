@@ -45,8 +45,20 @@ pub async fn beat(upkeep: &Upkeep) -> sqlx::Result<u64> {
     Ok(republished)
 }
 
-/// Beats until `shutdown`.
+/// At start, whoever has not confirmed its state gets it again without delay: what was published before may have been
+/// lost together with whatever stopped us.
+pub async fn catch_up(upkeep: &Upkeep) -> sqlx::Result<u64> {
+    let mut connection = upkeep.store.acquire().await?;
+    let due = relays::republish_unconfirmed(&mut connection, upkeep.sources.now(), Duration::ZERO).await?;
+    upkeep.hub.wake_relay();
+    Ok(due)
+}
+
+/// Catches up, then beats until `shutdown`.
 pub(crate) async fn run(upkeep: Upkeep, shutdown: CancellationToken) {
+    if let Err(error) = catch_up(&upkeep).await {
+        tracing::warn!(%error, "upkeep cannot use the database");
+    }
     // The interval counts from a region's last publication, so look more often than that.
     let pause = (upkeep.republish_interval / 10).clamp(Duration::from_millis(500), Duration::from_secs(60));
     while tokio::time::timeout(pause, shutdown.cancelled()).await.is_err() {

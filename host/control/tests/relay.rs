@@ -184,6 +184,31 @@ async fn a_region_that_says_it_has_nothing_gets_its_state_soon() {
 }
 
 #[tokio::test]
+async fn a_region_that_has_less_than_it_said_before_gets_its_state_at_once() {
+    let plane = Plane::new().await;
+    plane.apply(vec![database("a", &[REGION])]).await;
+    plane.publish_all().await;
+    plane.heartbeat(REGION, 1, 1).await;
+    plane.apply(vec![database("b", &[REGION])]).await;
+    plane.publish_all().await;
+    plane.heartbeat(REGION, 2, 1).await;
+    assert_eq!(plane.publish_next().await, Step::Idle, "it has yet to read it");
+    plane.heartbeat(REGION, 3, 2).await;
+    plane.heartbeat(REGION, 4, 1).await;
+    assert_eq!(plane.publish_next().await, published(REGION, 2));
+}
+
+#[tokio::test]
+async fn a_control_plane_that_starts_tells_again_what_was_not_confirmed() {
+    let plane = Plane::new().await;
+    plane.apply(vec![database("a", &[REGION, OTHER])]).await;
+    plane.publish_all().await;
+    plane.heartbeat(REGION, 1, 1).await;
+    assert_eq!(upkeep::catch_up(&upkeep(&plane)).await.unwrap(), 1);
+    assert_eq!(plane.publish_all().await, [published(OTHER, 1)]);
+}
+
+#[tokio::test]
 async fn a_version_from_the_future_is_overtaken_and_published() {
     let plane = Plane::new().await;
     plane.apply(vec![database("a", &[REGION])]).await;

@@ -7,6 +7,7 @@ use std::{
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::OnceLock,
     thread,
     time::{Duration, Instant},
 };
@@ -28,6 +29,21 @@ fn reachable() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     dir
+}
+
+/// A copy of one cluster that was created as any is: that takes seconds, mostly of waiting for the disk.
+fn prepare(data: &Path) {
+    static TEMPLATE: OnceLock<PathBuf> = OnceLock::new();
+    let template = TEMPLATE.get_or_init(|| {
+        // In the target directory, since a static is never dropped.
+        let template = Path::new(env!("CARGO_TARGET_TMPDIR")).join("localpg-template");
+        let _ = fs::remove_dir_all(&template);
+        drop(LocalPostgres::start(&template).unwrap());
+        template
+    });
+    fs::create_dir_all(data).unwrap();
+    let copied = Command::new("cp").arg("-a").arg(template.join("cluster")).arg(data).status().unwrap();
+    assert!(copied.success());
 }
 
 #[test]
@@ -55,6 +71,7 @@ fn a_second_start_finds_the_data_of_the_first() {
 #[test]
 fn a_directory_that_is_in_use_is_refused_with_its_pid() {
     let dir = reachable();
+    prepare(dir.path());
     let first = LocalPostgres::start(dir.path()).unwrap();
     let error = LocalPostgres::start(dir.path()).err().unwrap().to_string();
     assert!(error.contains(&format!("pid {}", first.pid())), "{error}");
@@ -63,7 +80,7 @@ fn a_directory_that_is_in_use_is_refused_with_its_pid() {
 #[test]
 fn a_stale_pid_file_whose_pid_belongs_to_somebody_else_by_now_is_cleared_away() {
     let dir = reachable();
-    drop(LocalPostgres::start(dir.path()).unwrap());
+    prepare(dir.path());
     let line = format!("{}\n", std::process::id());
     fs::write(dir.path().join("cluster/postmaster.pid"), line).unwrap();
     let again = LocalPostgres::start(dir.path()).unwrap();
@@ -74,6 +91,7 @@ fn a_stale_pid_file_whose_pid_belongs_to_somebody_else_by_now_is_cleared_away() 
 fn a_path_too_long_for_a_socket_and_a_space_in_it_do_not_matter() {
     let dir = reachable();
     let long = dir.path().join("a b").join("x".repeat(100));
+    prepare(&long);
     let server = LocalPostgres::start(&long).unwrap();
     assert_eq!(sql(&server.url("senren").unwrap(), "SELECT 1"), "1");
 }
@@ -92,6 +110,7 @@ fn a_directory_below_one_that_only_we_may_enter_works() {
 #[test]
 fn a_bad_database_name_is_refused() {
     let dir = reachable();
+    prepare(dir.path());
     let server = LocalPostgres::start(dir.path()).unwrap();
     assert!(server.url("a'; DROP").unwrap_err().to_string().contains("is no database name"));
 }
@@ -130,6 +149,7 @@ fn the_server_dies_with_its_owner_even_by_kill_9() {
             fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
         }
         let data = dir.path().join("pg");
+        prepare(&data);
         let (mut owner, server) = start_owner(&data);
         assert!(alive(server));
         owner.kill().unwrap();

@@ -12,6 +12,7 @@ mod batch;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use chrono::{DateTime, Utc};
 use futures::FutureExt as _;
 use senren_api::{RegionId, SiteName};
 use senren_bus::{Bus, BusError, Delivery, Event, From as Position, Record, Subscription};
@@ -25,7 +26,7 @@ use crate::{
     store::{
         Store,
         heartbeats::{self, NewHeartbeat, Seen},
-        is_transient, regions, relays, resources, statuses,
+        is_transient, regions, relays, resources, signed, statuses,
     },
 };
 use batch::Batch;
@@ -135,9 +136,9 @@ async fn take_heartbeats(
             news.turned.push(beat.region.clone());
         }
         news.publish |= overtake(transaction, &beat.region).await?;
+        news.publish |= remind(transaction, beat, was, now).await?;
     }
     news.unborn = resources::forget_unborn(transaction, &recorded).await?;
-    news.publish |= relays::republish_empty(transaction, &named, now, EMPTY_PATIENCE).await?;
     Ok(news)
 }
 
@@ -151,6 +152,25 @@ async fn overtake(transaction: &mut PgConnection, region: &RegionId) -> sqlx::Re
          it now, and gets published"
     );
     Ok(true)
+}
+
+/// A region that has less than it said before, or nothing at all, has lost its state, and perhaps its topic has too.
+async fn remind(
+    transaction: &mut PgConnection,
+    beat: &NewHeartbeat,
+    was: Option<&Seen>,
+    now: DateTime<Utc>,
+) -> sqlx::Result<bool> {
+    let went_back = was.is_some_and(|was| signed(was.applied_version) > beat.version);
+    if !went_back && beat.version > 0 {
+        return Ok(false);
+    }
+    let patience = if went_back { Duration::ZERO } else { EMPTY_PATIENCE };
+    let due = relays::republish(transaction, &[beat.region.as_str()], now - patience).await?;
+    if due {
+        tracing::info!(region = %beat.region, version = beat.version, "the region has lost its state; publishing it again");
+    }
+    Ok(due)
 }
 
 fn signals(touched: Vec<(SiteName, Uuid)>, turned: Vec<RegionId>) -> Vec<Signal> {

@@ -8,6 +8,8 @@ use senren_api::{
 };
 use sqlx::{PgConnection, Row as _};
 
+use super::unsigned;
+
 /// Heartbeats that may be missing before a region counts as silent.
 const MISSED: i32 = 3;
 
@@ -22,6 +24,8 @@ pub struct Seen {
     pub types: Vec<String>,
     /// Names its plugin set.
     pub plugins_hash: String,
+    /// The version that it says it has applied.
+    pub applied_version: u64,
 }
 
 impl Seen {
@@ -73,7 +77,8 @@ impl PluginSet {
 /// What is known of those of `regions` that have been heard.
 pub(crate) async fn of(connection: &mut PgConnection, regions: &[&str]) -> sqlx::Result<Vec<(String, Seen)>> {
     let query = sqlx::query(
-        "SELECT region, received_at, interval_ms, types, plugins_hash FROM heartbeats WHERE region = ANY($1)",
+        "SELECT region, received_at, interval_ms, types, plugins_hash, version AS applied_version
+         FROM heartbeats WHERE region = ANY($1)",
     );
     let rows = query.bind(regions).fetch_all(connection).await?;
     rows.into_iter().map(|row| Ok((row.try_get("region")?, seen(&row)?))).collect()
@@ -86,6 +91,7 @@ pub(crate) fn seen(row: &sqlx::postgres::PgRow) -> sqlx::Result<Seen> {
         interval: TimeDelta::milliseconds(row.try_get("interval_ms")?),
         types: row.try_get("types")?,
         plugins_hash: row.try_get("plugins_hash")?,
+        applied_version: unsigned(row.try_get("applied_version")?),
     })
 }
 

@@ -116,20 +116,19 @@ pub(crate) async fn republish_unconfirmed(
     Ok(query.bind(now - patience).execute(connection).await?.rows_affected())
 }
 
-/// Makes those of `regions` due again that say they have no state at all although one was published at least
-/// `patience` ago: what a topic that lost its records looks like.
-pub(crate) async fn republish_empty(
+/// Makes those of `regions` due again whose state was published before `when`. Returns whether there are any.
+pub(crate) async fn republish(
     transaction: &mut PgConnection,
     regions: &[&str],
-    now: DateTime<Utc>,
-    patience: Duration,
+    when: DateTime<Utc>,
 ) -> sqlx::Result<bool> {
+    if regions.is_empty() {
+        return Ok(false);
+    }
     let query = sqlx::query(
         "UPDATE relays SET republish = true WHERE region IN (
-             SELECT l.region FROM relays l JOIN heartbeats h ON h.region = l.region
-             WHERE l.region = ANY($1) AND h.version = 0 AND l.published_version > 0 AND l.published_at <= $2
-             FOR UPDATE OF l SKIP LOCKED)",
+             SELECT region FROM relays WHERE region = ANY($1) AND published_version > 0 AND published_at <= $2
+             FOR UPDATE SKIP LOCKED)",
     );
-    let result = query.bind(regions).bind(now - patience).execute(transaction).await?;
-    Ok(result.rows_affected() > 0)
+    Ok(query.bind(regions).bind(when).execute(transaction).await?.rows_affected() > 0)
 }

@@ -205,7 +205,7 @@ macro_rules! known {
         concat!(
             "SELECT r.uid, r.site, r.region, r.name, r.type, r.spec, r.deletion_protection, r.generation,
                     r.created_at, r.applied_at, r.removed_at IS NOT NULL AS removed, s.report, s.ready_at,
-                    h.received_at, h.interval_ms, h.types, h.plugins_hash
+                    h.received_at, h.interval_ms, h.types, h.plugins_hash, h.version AS applied_version
              FROM resources r
              LEFT JOIN statuses s ON s.uid = r.uid
              LEFT JOIN heartbeats h ON h.region = r.region

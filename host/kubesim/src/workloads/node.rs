@@ -114,6 +114,12 @@ impl Lives {
     }
 
     fn begin(&mut self, change: &Change, uid: &str) {
+        let key = key_of(&change.object);
+        let there = self.node.store.get(&PODS, &key.namespace, &key.name);
+        if there.map_or(true, |there| uid_of(&there) != Some(uid)) {
+            // A late change of a pod whose life is over.
+            return;
+        }
         let Some(pod) = typed::<Pod>(&change.object) else { return };
         if is_finished(&pod) {
             if is_terminating(&change.object) {

@@ -116,7 +116,7 @@ async fn a_container_sees_what_its_manifest_says() {
     let store = sim.store();
     let mut pod = shell(
         "look",
-        "cat /conf/a /conf/sub/b /secret/key /one/file /down/name; echo; echo $MODE $KEY $LIMIT $0; hostname; pwd; echo $$; \
+        "cat /conf/a /conf/sub/b /secret/key /one/file /down/name; echo; echo $MODE $KEY $LIMIT $0; hostname; pwd; echo $$$$; \
          touch /conf/a 2>/dev/null || echo read-only; echo x > /scratch/y && cat /scratch/y; id -u >/tmp/z && echo tmp",
     );
     let spec = &mut pod["spec"];

@@ -57,7 +57,7 @@ async fn addresses_of_pods_that_are_not_ready_are_published_only_on_request() {
     sim.shutdown().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_service_answers_on_its_own_address_while_someone_is_behind_it() {
     let dir = tempfile::tempdir().unwrap();
     let sim = processes(dir.path()).await;
@@ -72,7 +72,7 @@ async fn a_service_answers_on_its_own_address_while_someone_is_behind_it() {
     sim.shutdown().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn an_address_in_use_is_reported_and_tried_again() {
     let dir = tempfile::tempdir().unwrap();
     let sim = processes(dir.path()).await;

@@ -69,10 +69,22 @@ pub async fn run(store: Store, stop: CancellationToken) -> anyhow::Result<()> {
 
 /// The set a pod is of, or would be if it had an owner.
 fn pod_changed(change: &Change, queue: &mut Queue) {
+    let same = |before: &Object| facts(before) == facts(&change.object);
+    if !change.gone && change.previous.as_ref().is_some_and(same) {
+        return;
+    }
     let key = key_of(&change.object);
     let Some((set, _)) = identity::parse(&key.name) else { return };
     let orphan = !change.gone && controller_of(&change.object).is_none();
     *queue.entry(Key::new(key.namespace.clone(), set)).or_default() |= orphan;
+}
+
+/// What of a pod decides about its set.
+fn facts(pod: &Value) -> (bool, bool, &Value, Option<&Value>, Option<&Value>) {
+    let conditions = pod["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let ready = conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True");
+    let meta = &pod["metadata"];
+    (ready, is_terminating(pod), &pod["status"]["phase"], meta.get("ownerReferences"), meta.get("labels"))
 }
 
 struct Controller {
@@ -239,24 +251,31 @@ impl Controller {
             };
             let ours = [uid_of(&set.object), uid_of(pod)];
             for claim in identity::claims(&set.typed, &set.object, *ordinal) {
-                let key = key_of(&claim);
-                let owner = owner.clone();
-                let change = |claim: &mut Value| {
-                    if let Some(Value::Array(owners)) = claim["metadata"].get_mut("ownerReferences") {
-                        owners.retain(|owner| !ours.contains(&owner["uid"].as_str()));
-                    }
-                    match owner {
-                        Some(owner) => add_owner(claim, owner),
-                        None => drop_empty_owners(claim),
-                    }
-                };
-                match self.store.modify(&CLAIMS, Part::Main, &key.namespace, &key.name, &Write::by(BY), change) {
-                    Err(status) if status.code != 404 => return Err(status),
-                    _ => {}
-                }
+                self.own_claim(&key_of(&claim), &ours, owner.as_ref())?;
             }
         }
         Ok(())
+    }
+
+    /// Of `ours` only `owner` owns the claim.
+    fn own_claim(&self, key: &Key, ours: &[Option<&str>], owner: Option<&Value>) -> Result<()> {
+        let Ok(claim) = self.store.get(&CLAIMS, &key.namespace, &key.name) else { return Ok(()) };
+        let owners = claim["metadata"]["ownerReferences"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let is_ours = |owner: &Value| ours.contains(&owner["uid"].as_str());
+        let now: Vec<_> = owners.iter().filter(|owner| is_ours(owner)).map(|owner| &owner["uid"]).collect();
+        if now == owner.iter().map(|owner| &owner["uid"]).collect::<Vec<_>>() {
+            return Ok(());
+        }
+        let change = |claim: &mut Value| {
+            if let Some(Value::Array(owners)) = claim["metadata"].get_mut("ownerReferences") {
+                owners.retain(|owner| !is_ours(owner));
+            }
+            match owner {
+                Some(owner) => add_owner(claim, owner.clone()),
+                None => drop_empty_owners(claim),
+            }
+        };
+        self.store.modify(&CLAIMS, Part::Main, &key.namespace, &key.name, &Write::by(BY), change).map(drop)
     }
 
     fn write_status(&self, set: &Set, wanted: &Wanted, revisions: &Revisions) -> Result<()> {
@@ -273,25 +292,24 @@ impl Controller {
         if rolled {
             (current_revision, current) = (wanted.update.clone(), updated);
         }
-        let generation = set.object["metadata"]["generation"].clone();
+        let status = [
+            ("observedGeneration", set.object["metadata"]["generation"].clone()),
+            ("replicas", json!(replicas)),
+            ("readyReplicas", json!(ready)),
+            ("availableReplicas", json!(ready)),
+            ("currentReplicas", json!(current)),
+            ("updatedReplicas", json!(updated)),
+            ("currentRevision", json!(current_revision)),
+            ("updateRevision", json!(wanted.update)),
+            ("collisionCount", json!(revisions.collisions)),
+        ];
+        if status.iter().all(|(field, value)| set.object["status"].get(field) == Some(value)) {
+            return Ok(());
+        }
         let key = &set.key;
         let change = |object: &mut Value| {
-            if uid_of(object) != uid_of(&set.object) {
-                return;
-            }
-            let status = &mut object["status"];
-            for (field, value) in [
-                ("observedGeneration", generation.clone()),
-                ("replicas", json!(replicas)),
-                ("readyReplicas", json!(ready)),
-                ("availableReplicas", json!(ready)),
-                ("currentReplicas", json!(current)),
-                ("updatedReplicas", json!(updated)),
-                ("currentRevision", json!(current_revision)),
-                ("updateRevision", json!(wanted.update)),
-                ("collisionCount", json!(revisions.collisions)),
-            ] {
-                status[field] = value;
+            if uid_of(object) == uid_of(&set.object) {
+                status.into_iter().for_each(|(field, value)| object["status"][field] = value);
             }
         };
         self.store.modify(&STATEFUL_SETS, Part::Status, &key.namespace, &key.name, &Write::by(BY), change).map(drop)

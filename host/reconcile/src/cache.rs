@@ -68,8 +68,6 @@ pub(crate) struct Touched {
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// Its type, where a child says it.
-    pub type_name: Option<String>,
 }
 
 impl Cache {
@@ -199,12 +197,11 @@ fn place(kind: &ApiKind, object: &DynamicObject) -> Option<(GroupKey, ObjectId, 
     let namespace = object.namespace()?;
     let own_name = object.metadata.name.clone()?;
     let id = ObjectId::new(kind.clone(), own_name.clone());
-    let (name, type_name) = if kind.group() == senren_api::GROUP {
-        (own_name, None)
-    } else {
-        (object.labels().get(names::NAME)?.clone(), object.labels().get(names::TYPE).cloned())
+    let name = match kind.group() {
+        senren_api::GROUP => own_name,
+        _ => object.labels().get(names::NAME)?.clone(),
     };
-    Some(((namespace.clone(), name.clone()), id, Touched { namespace, name, type_name }))
+    Some(((namespace.clone(), name.clone()), id, Touched { namespace, name }))
 }
 
 fn stripped(kind: &ApiKind, mut object: DynamicObject) -> DynamicObject {
@@ -254,7 +251,7 @@ mod tests {
         serde_json::from_value(json!({
             "apiVersion": "v1", "kind": "ConfigMap",
             "metadata": {"name": "a-config", "namespace": "senren-default", "uid": uid,
-                         "resourceVersion": revision.to_string(), "labels": {names::NAME: "a", names::TYPE: "redis"}},
+                         "resourceVersion": revision.to_string(), "labels": {names::NAME: "a"}},
         }))
         .unwrap()
     }

@@ -83,6 +83,8 @@ struct Pace {
     failures: u32,
     /// Steps in a row that changed something.
     changes: u32,
+    /// The failure last logged.
+    logged: Option<String>,
 }
 
 impl Driver {
@@ -130,22 +132,22 @@ impl Driver {
         let wit = &resource_type.wit;
         self.reconciler.add_type(wit);
         for kind in self.reconciler.watched_kinds(wit) {
-            self.watch(kind.clone(), kind.resource(), None);
+            self.watch(kind.clone(), kind.resource());
         }
         let api = api_resource(wit);
-        self.watch(ApiKind::new(&api.api_version, &api.kind), api, Some(wit.name.clone()));
+        self.watch(ApiKind::new(&api.api_version, &api.kind), api);
         self.push_all_of(&wit.name);
     }
 
-    /// Watches a kind, unless it is watched already. `type_name` is that of a kind of custom resources.
-    fn watch(self: &Arc<Self>, kind: ApiKind, resource: ApiResource, type_name: Option<String>) {
+    /// Watches a kind, unless it is watched already.
+    fn watch(self: &Arc<Self>, kind: ApiKind, resource: ApiResource) {
         if self.watched.lock().insert(kind.clone()) {
-            self.spawn(self.clone().follow(kind, resource, type_name));
+            self.spawn(self.clone().follow(kind, resource));
         }
     }
 
     /// Takes in what the watch of a kind delivers.
-    async fn follow(self: Arc<Self>, kind: ApiKind, resource: ApiResource, type_name: Option<String>) {
+    async fn follow(self: Arc<Self>, kind: ApiKind, resource: ApiResource) {
         let api: Api<DynamicObject> = Api::all_with(self.reconciler.client(), &resource);
         let config =
             watcher::Config::default().labels(&names::plane_selector(&self.reconciler.settings().region));
@@ -162,7 +164,7 @@ impl Driver {
                 Ok(watcher::Event::InitDone) => {
                     let first = !cache.synced([&kind].into_iter());
                     for touched in cache.replace(&kind, std::mem::take(&mut listed), began) {
-                        self.push(touched, type_name.as_ref(), Lane::Routine);
+                        self.push(&touched, Lane::Routine);
                     }
                     if first {
                         self.push_all();
@@ -170,12 +172,12 @@ impl Driver {
                 }
                 Ok(watcher::Event::Apply(object)) => {
                     if let Some(touched) = cache.upsert(&kind, object) {
-                        self.push(touched, type_name.as_ref(), Lane::Urgent);
+                        self.push(&touched, Lane::Urgent);
                     }
                 }
                 Ok(watcher::Event::Delete(object)) => {
                     if let Some(touched) = cache.remove(&kind, &object) {
-                        self.push(touched, type_name.as_ref(), Lane::Urgent);
+                        self.push(&touched, Lane::Urgent);
                     }
                 }
                 Err(error) => tracing::warn!(%kind, %error, "a watch failed; it is resumed"),
@@ -183,9 +185,10 @@ impl Driver {
         }
     }
 
-    fn push(&self, touched: Touched, type_name: Option<&String>, lane: Lane) {
-        if let Some(type_name) = type_name.cloned().or(touched.type_name) {
-            self.queue.push(Key { type_name, namespace: touched.namespace, name: touched.name }, lane);
+    /// Whatever its type: while one resource makes way for another of its name, what concerns one concerns both.
+    fn push(&self, touched: &Touched, lane: Lane) {
+        for key in self.reconciler.keys_named(&touched.namespace, &touched.name) {
+            self.queue.push(key, lane);
         }
     }
 
@@ -218,9 +221,6 @@ impl Driver {
     async fn work(&self, lease: Lease<Key>) {
         let key = lease.key();
         let result = self.reconciler.reconcile_cached(key).await;
-        if let Err(failure) = &result {
-            log(key, failure);
-        }
         if !self.reconciler.knows(key) {
             self.pace.lock().remove(key);
             self.queue.forget(key);
@@ -234,6 +234,7 @@ impl Driver {
         let resync = jitter(self.reconciler.settings().resync);
         let mut paces = self.pace.lock();
         let pace = paces.entry(key.clone()).or_default();
+        log(key, result, &mut pace.logged);
         let changed = matches!(result, Ok(Some(Duration::ZERO)));
         pace.changes = if changed { pace.changes.saturating_add(1) } else { 0 };
         pace.failures = if result.is_err() { pace.failures.saturating_add(1) } else { 0 };
@@ -254,11 +255,19 @@ impl Driver {
     }
 }
 
-fn log(key: &Key, failure: &Failure) {
-    let reason = failure.reason();
-    match failure.retry() {
-        Retry::AtOnce => tracing::debug!(resource = %key, reason, "{failure}"),
-        _ => tracing::warn!(resource = %key, reason, "{failure}"),
+/// Logs a failure once, however often it is repeated, and its end.
+fn log(key: &Key, result: &Result<Option<Duration>, Failure>, logged: &mut Option<String>) {
+    match result {
+        Ok(_) if logged.take().is_some() => tracing::info!(resource = %key, "reconciled again"),
+        Ok(_) => {}
+        Err(failure) if failure.retry() == Retry::AtOnce => tracing::debug!(resource = %key, "{failure}"),
+        Err(failure) => {
+            let text = failure.to_string();
+            if logged.as_ref() != Some(&text) {
+                tracing::warn!(resource = %key, reason = failure.reason(), "{text}");
+                *logged = Some(text);
+            }
+        }
     }
 }
 

@@ -65,9 +65,10 @@ pub fn system_namespace(prefix: &str) -> String {
     format!("{prefix}-system")
 }
 
-/// The site of a namespace; `None` where it is none of this plane's.
+/// The site of a namespace; `None` where it is none of this plane's. The plane's own namespace is no site.
 pub fn site(prefix: &str, namespace: &str) -> Option<SiteName> {
-    namespace.strip_prefix(prefix)?.strip_prefix('-')?.parse().ok()
+    let site: SiteName = namespace.strip_prefix(prefix)?.strip_prefix('-')?.parse().ok()?;
+    (system_namespace(prefix) != namespace).then_some(site)
 }
 
 /// Labels of every object that a plane makes.
@@ -93,7 +94,7 @@ mod tests {
         let site_name: SiteName = "pay-ments".parse().unwrap();
         assert_eq!(namespace("senren", &site_name), "senren-pay-ments");
         assert_eq!(site("senren", "senren-pay-ments"), Some(site_name));
-        for foreign in ["senren", "senrenx-a", "kube-system", "senren-"] {
+        for foreign in ["senren", "senrenx-a", "kube-system", "senren-", "senren-system"] {
             assert_eq!(site("senren", foreign), None, "{foreign}");
         }
     }

@@ -8,6 +8,7 @@ use std::{
     collections::{BTreeSet, HashMap, HashSet, VecDeque},
     hash::Hash,
     sync::Arc,
+    time::Duration,
 };
 
 use parking_lot::Mutex;
@@ -15,6 +16,9 @@ use tokio::{sync::Notify, time::Instant};
 
 /// After so many keys of the urgent lane in a row, the other has its turn.
 const URGENT_RUN: u32 = 8;
+
+/// When a key comes up again whose work panicked.
+const AFTER_PANIC: Duration = Duration::from_secs(60);
 
 /// How soon a key is to be worked on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,8 +79,12 @@ impl<K: Eq + Hash + Clone> Drop for Lease<K> {
         state.running.remove(&self.key);
         if let Some(lane) = state.again.remove(&self.key) {
             state.push(self.key.clone(), lane);
-            self.queue.0.wake.notify_one();
+        } else if std::thread::panicking() {
+            // Whoever would have said when to come back no longer can.
+            state.push_at(self.key.clone(), Instant::now() + AFTER_PANIC);
         }
+        drop(state);
+        self.queue.0.wake.notify_one();
     }
 }
 
@@ -224,9 +232,7 @@ impl<K: Eq + Hash + Clone> State<K> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-    use std::time::Duration;
-
+    #![allow(clippy::panic)]
     use super::*;
 
     /// The key that comes up within no time, if any.

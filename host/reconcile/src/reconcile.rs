@@ -108,10 +108,30 @@ impl Reconciler {
         self.cache.all(&kind).iter().filter_map(key).collect()
     }
 
+    /// The resources of that name, whatever their types.
+    pub(crate) fn keys_named(&self, namespace: &str, name: &str) -> Vec<Key> {
+        let key = |type_name: &String| Key {
+            type_name: type_name.clone(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        };
+        self.types
+            .read()
+            .keys()
+            .map(key)
+            .filter(|key| self.cached(key).is_some() || self.memos.lock().contains_key(key))
+            .collect()
+    }
+
     /// True where there is such a resource.
     pub(crate) fn knows(&self, key: &Key) -> bool {
-        let Some(kind) = self.types.read().get(&key.type_name).map(|wit| kind_of(wit)) else { return false };
-        self.cache.get(&key.namespace, &key.name, &ObjectId::new(kind, &key.name)).is_some()
+        self.cached(key).is_some()
+    }
+
+    /// What the watches have delivered of a resource.
+    fn cached(&self, key: &Key) -> Option<Arc<DynamicObject>> {
+        let kind = self.types.read().get(&key.type_name).map(|wit| kind_of(wit))?;
+        self.cache.get(&key.namespace, &key.name, &ObjectId::new(kind, &key.name))
     }
 
     /// Brings one resource a step nearer to what is wanted. `observed` may be stale. Returns when to come back, besides
@@ -166,8 +186,7 @@ impl Reconciler {
         if !self.cache.synced(kinds.iter().chain([&kind])) {
             return Ok(None);
         }
-        let id = ObjectId::new(kind, &key.name);
-        let Some(object) = self.cache.get(&key.namespace, &key.name, &id) else {
+        let Some(object) = self.cached(key) else {
             self.memos.lock().remove(key);
             return Ok(None);
         };

@@ -244,16 +244,14 @@ impl Status {
             None => self.set_condition(&before, (RECONCILED, "True"), ("Applied", ""), now),
             Some(failure) => {
                 let (reason, message) = (failure.reason(), failure.to_string());
-                self.phase = match (resource.deleting(), self.ready) {
-                    (true, _) => "Deleting",
-                    (false, true) => "Degraded",
-                    (false, false) => "Failed",
-                }
-                .to_owned();
+                self.phase = if self.ready { "Degraded" } else { "Failed" }.into();
                 self.set_condition(&before, (RECONCILED, "False"), (reason, &message), now);
                 self.reason = cut(reason, MAX_REASON);
                 self.message = cut(&message, MAX_MESSAGE);
             }
+        }
+        if resource.deleting() {
+            self.phase = "Deleting".into();
         }
         if resource.deletion_requested && resource.deletion_protection {
             self.reason = "DeletionRefused".into();
@@ -274,5 +272,152 @@ pub(crate) fn cut(text: &str, max: usize) -> String {
     match text.char_indices().nth(max) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
         None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn resource(protected: bool, deleted: bool) -> CustomResource {
+        let mut object = json!({
+            "apiVersion": "senren.io/v1", "kind": "RedisDatabase",
+            "metadata": {"name": "a", "namespace": "senren-default", "uid": "u", "resourceVersion": "1", "generation": 3,
+                         "annotations": {crate::names::GENERATION: "7"}},
+        });
+        if protected {
+            object["metadata"]["annotations"][crate::names::DELETION_PROTECTION] = json!("true");
+        }
+        if deleted {
+            object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        }
+        let wit = wit::ResourceType {
+            name: "redis".into(),
+            kind: "RedisDatabase".into(),
+            plural: "redisdatabases".into(),
+            short_names: vec![],
+            spec_schema: String::new(),
+            printer_columns: String::new(),
+            example: String::new(),
+            owns: vec![],
+            observes: vec![],
+            extras: vec![],
+        };
+        CustomResource::parse(&wit, "senren", serde_json::from_value(object).unwrap()).unwrap()
+    }
+
+    fn said(phase: &str, ready: bool) -> wit::Status {
+        wit::Status {
+            phase: phase.into(),
+            ready,
+            reason: "AllReady".into(),
+            message: String::new(),
+            endpoints: vec![wit::Endpoint { name: "primary".into(), host: "h".into(), port: 6379 }],
+            conditions: vec![
+                wit::Condition {
+                    kind: "Replicated".into(),
+                    status: "Perhaps".into(),
+                    reason: "R".into(),
+                    message: String::new(),
+                },
+                wit::Condition {
+                    kind: READY.into(),
+                    status: "False".into(),
+                    reason: "Lie".into(),
+                    message: String::new(),
+                },
+            ],
+            details: String::new(),
+        }
+    }
+
+    fn ready(second: i64) -> Status {
+        let mut status = Status::default();
+        status.observe(&said("Ready", true), Map::new(), false, at(second));
+        status.conclude(&resource(false, false), None, at(second));
+        status
+    }
+
+    fn condition<'a>(status: &'a Status, kind: &str) -> &'a Condition {
+        status.conditions.iter().find(|condition| condition.kind == kind).unwrap()
+    }
+
+    #[test]
+    fn the_same_observation_gives_the_same_status_at_any_time() {
+        let mut later = ready(1);
+        later.observe(&said("Ready", true), Map::new(), false, at(9));
+        later.conclude(&resource(false, false), None, at(9));
+        assert_eq!(later, ready(1));
+        assert!(later.same_as(&ready(1)));
+    }
+
+    #[test]
+    fn a_plugin_has_no_say_in_the_hosts_conditions() {
+        let status = ready(1);
+        assert_eq!((status.observed_generation, status.senren_generation), (3, 7));
+        assert_eq!((status.host.as_deref(), status.port), (Some("h"), Some(6379)));
+        assert_eq!(condition(&status, READY).status, "True");
+        assert_eq!(condition(&status, "Replicated").status, "Unknown");
+    }
+
+    #[test]
+    fn what_this_step_changed_can_not_be_ready_yet() {
+        let mut status = ready(1);
+        status.observe(&said("Ready", true), Map::new(), true, at(2));
+        assert_eq!((status.phase.as_str(), status.ready), ("Updating", true));
+        let mut new = Status::default();
+        new.observe(&said("Ready", true), Map::new(), true, at(2));
+        assert_eq!(new.phase, "Creating");
+    }
+
+    #[test]
+    fn a_failure_takes_over_the_words_and_leaves_what_was_observed() {
+        let mut status = ready(1);
+        let failure = Failure::NoPlugin("redis".into());
+        status.conclude(&resource(false, false), Some(&failure), at(5));
+        assert_eq!(
+            (status.phase.as_str(), status.ready, status.reason.as_str()),
+            ("Degraded", true, "NoPlugin")
+        );
+        assert_eq!(status.host.as_deref(), Some("h"));
+        let reconciled = condition(&status, RECONCILED);
+        assert_eq!((reconciled.status.as_str(), reconciled.last_transition_time), ("False", at(5)));
+        assert_eq!(condition(&status, READY).last_transition_time, at(1));
+
+        let mut new = Status::default();
+        new.conclude(&resource(false, false), Some(&failure), at(5));
+        assert_eq!((new.phase.as_str(), new.ready), ("Failed", false));
+    }
+
+    #[test]
+    fn a_refused_deletion_says_so() {
+        let mut status = ready(1);
+        status.conclude(&resource(true, true), None, at(2));
+        assert_eq!((status.phase.as_str(), status.reason.as_str()), ("Ready", "DeletionRefused"));
+        let mut status = ready(1);
+        status.conclude(&resource(false, true), None, at(2));
+        assert_eq!(status.phase, "Deleting");
+    }
+
+    #[test]
+    fn uids_of_the_inventory_alone_are_no_reason_to_write() {
+        let entry = |uid: &str| InventoryEntry {
+            id: ObjectId::new(crate::kind::ApiKind::new("v1", "ConfigMap"), "a"),
+            uid: uid.into(),
+        };
+        let with = |inventory| Status { inventory, ..ready(1) };
+        assert!(with(vec![entry("u")]).same_as(&with(vec![entry("")])));
+        assert!(!with(vec![entry("u")]).same_as(&with(vec![])));
+    }
+
+    #[test]
+    fn long_texts_are_cut_at_a_character() {
+        assert_eq!(cut("äöü", 2), "äö…");
+        assert_eq!(cut("äöü", 3), "äöü");
     }
 }

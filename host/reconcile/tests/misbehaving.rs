@@ -11,7 +11,7 @@ const MODES: &[(&str, &str, &str)] = &[
     ("trap", "PluginTrap", "the plugin crashed"),
     ("loop", "PluginTimeout", "the plugin did not answer within"),
     ("memory", "PluginLimit", "the plugin exceeded a limit"),
-    ("stack", "PluginTrap", "the plugin crashed"),
+    ("stack", "PluginLimit", "the plugin exceeded a limit: the call stack"),
     ("huge-output", "PluginLimit", "the plugin exceeded a limit"),
     (
         "empty-outcome",

@@ -160,6 +160,9 @@ impl Plane {
 
 impl Cluster {
     pub async fn start() -> Self {
+        // RUST_LOG shows what happens.
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
         static NETWORKS: AtomicU8 = AtomicU8::new(100);
         let network = [127, NETWORKS.fetch_add(1, Ordering::SeqCst), 0, 0].into();
         let config =
@@ -258,7 +261,15 @@ impl Cluster {
             if wanted(&status) {
                 return status;
             }
-            assert!(tokio::time::Instant::now() < deadline, "{kind} {name} is not {what}: {status:#?}");
+            if tokio::time::Instant::now() >= deadline {
+                let pods = self.api("Pod").list(&ListParams::default()).await.unwrap();
+                let pods: Vec<_> =
+                    pods.iter().map(|pod| (pod.name_any(), pod.data["status"].to_string())).collect();
+                panic!(
+                    "{kind} {name} is not {what}: {}\npods: {pods:#?}",
+                    serde_json::to_string_pretty(&status).unwrap()
+                );
+            }
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }

@@ -8,5 +8,6 @@ mod defaults;
 mod definitions;
 mod faults;
 mod persistence;
+mod scale;
 mod support;
 mod watch;

@@ -66,7 +66,11 @@ async fn apply_to_stored(plugins: &Path) -> Vec<Duration> {
     let mut client = ControlPlaneClient::connect(format!("http://{}", control.addr())).await.unwrap();
     until_connected(&mut client).await;
 
-    let kind = ApiResource::from_gvk(&GroupVersionKind::gvk(senren_api::GROUP, senren_api::CR_VERSION, "RedisDatabase"));
+    let kind = ApiResource::from_gvk(&GroupVersionKind::gvk(
+        senren_api::GROUP,
+        senren_api::CR_VERSION,
+        "RedisDatabase",
+    ));
     let resources: Api<DynamicObject> = Api::all_with(cluster.client(), &kind);
     let mut changes = resources.watch(&WatchParams::default(), "0").await.unwrap().boxed();
     let mut times = Vec::new();

@@ -111,12 +111,7 @@ impl Client {
         let message = status.message();
         match status.code() {
             Code::InvalidArgument => Failure::new(Exit::Usage, invalid(status, document)),
-            Code::Aborted => Failure::new(
-                Exit::Refused,
-                format!(
-                    "refused: {message}\n  Someone else applied meanwhile: look at `senren status`, merge, try again."
-                ),
-            ),
+            Code::Aborted => Failure::new(Exit::Refused, format!("refused: {message}")),
             Code::FailedPrecondition | Code::AlreadyExists => Failure::new(Exit::Refused, refused(status)),
             Code::PermissionDenied | Code::Unauthenticated => {
                 Failure::new(Exit::Refused, format!("{} says: {message}", self.endpoint))

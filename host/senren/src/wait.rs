@@ -143,9 +143,10 @@ impl Goal {
             return Standing::Superseded;
         }
         let current = status.observed_generation >= self.generation;
-        match (current && status.ready, current && status.phase == "Failed") {
-            (true, _) => Standing::Done,
-            (_, true) => Standing::Failed,
+        match status.phase.as_str() {
+            // Ready alone is not enough: during a rolling change clients are served all along.
+            "Ready" if current && status.ready => Standing::Done,
+            "Failed" if current => Standing::Failed,
             _ => Standing::Moving,
         }
     }
@@ -291,6 +292,9 @@ mod tests {
         check(Action::Created, vec![event(Kind::Changed, "u", 2, "Ready")], Standing::Done);
         check(Action::Updated, vec![event(Kind::Changed, "u", 1, "Ready"), SYNCED], Standing::Moving);
         check(Action::Created, vec![event(Kind::Changed, "u", 2, "Failed")], Standing::Failed);
+        let mut rolling = event(Kind::Changed, "u", 2, "Updating");
+        rolling.resource.iter_mut().for_each(|resource| resource.ready = true);
+        check(Action::Updated, vec![rolling], Standing::Moving);
     }
 
     #[test]

@@ -19,7 +19,7 @@ fn the_quickstart_is_proven_and_a_second_run_finds_its_data() {
         "aws:us-east-1 global-features: PING",
         "gcp:us-central1 global-features: PING",
         "aws:us-east-1 sessions: PING",
-        "with its password, and its replica has the value",
+        "with its password, and its replicas have the value",
         "3 databases are proven",
     ] {
         assert!(first.stdout.contains(part), "no {part:?} in\n{}", first.stdout);
@@ -81,7 +81,8 @@ fn what_the_control_plane_refuses_is_told_at_its_place_in_the_file() {
         2,
         &["has 2 problems", "apply.yaml:7:18: databases[0].spec/memory_mb: ", "apply.yaml:8:", "colour"],
     );
-    dev.apply(&ONE.replace("redis", "oracle"), &[]).check(0, &["NoPlugin", "oracle"]);
+    dev.apply(&ONE.replace("redis", "oracle"), &[])
+        .check(2, &["apply.yaml:3:11: databases[0].type: ", "no region has a plugin", "\"oracle\""]);
     dev.apply(ONE, &["--expected-revision", "99"]).check(4, &["refused"]);
     let protected = ONE.to_owned() + "    deletion_protection: true\n";
     dev.apply(&protected, &[]).check(0, &[]);

@@ -100,13 +100,9 @@ def test_every_problem_of_a_request_is_named_at_once(client: SenrenClient) -> No
     assert "databases[0].spec/memory_mb" in str(caught.value)
 
 
-def test_a_type_that_no_region_has_is_a_warning_or_an_error_that_names_it(client: SenrenClient) -> None:
-    try:
-        result = client.apply_state([database(type="oracle", spec={}, memory_mb=1)])
-    except InvalidRequest as error:
-        assert "oracle" in str(error)
-    else:
-        assert any(w.code == "NoPlugin" and "oracle" in w.message for w in result.warnings)
+def test_a_type_that_no_region_has_is_refused_by_name(client: SenrenClient) -> None:
+    with pytest.raises(InvalidRequest, match="oracle"):
+        client.apply_state([database(type="oracle")])
 
 
 def test_a_region_that_was_never_seen_is_a_warning_and_waiting_for_it_times_out(client: SenrenClient) -> None:

@@ -139,12 +139,12 @@ impl Walk {
         let left = deadline.saturating_duration_since(Instant::now());
         let (goals, first) = wait::converge(&self.client, Goals::of(response), left, |status, settled| {
             progress.show(status, settled);
-            if settled {
+            if status.ready {
                 proofs.start(status);
             }
         })
         .await;
-        let proofs = proofs.finish().await;
+        let mut proofs = proofs.finish().await;
         // What was ready when the proof began may have lost its processes with the previous run: look again.
         let (goals, last) = match first {
             Ok(()) => {
@@ -155,6 +155,7 @@ impl Walk {
         };
         progress.finish();
         let resources: Vec<ResourceStatus> = goals.into_latest().collect();
+        proofs.follow_up(&resources).await;
         show::table(&resources, &proofs)?;
         let verdict = last.and_then(|()| show::verdict(&proofs));
         if !self.args.once {

@@ -10,7 +10,7 @@ use tokio::{task::JoinSet, time::Instant};
 
 use super::{
     machine::NAMESPACE_PREFIX,
-    prove::{Proof, prove},
+    prove::{Place, Proof, prove, prove_replicas},
 };
 
 /// The only type that we know how to prove.
@@ -30,7 +30,12 @@ pub struct Proofs {
 }
 
 /// What came of them.
-pub type Results = BTreeMap<Key, Found>;
+pub struct Results {
+    found: BTreeMap<Key, Found>,
+    clusters: BTreeMap<RegionId, kube::Client>,
+    value: String,
+    deadline: Instant,
+}
 
 /// What came of one.
 #[derive(Debug)]
@@ -53,27 +58,60 @@ impl Proofs {
         if status.r#type != PROVABLE || status.deleting || !self.started.insert(status.uid.clone()) {
             return;
         }
-        let cluster = status.region.parse::<RegionId>().ok().and_then(|id| self.clusters.get(&id).cloned());
-        let site = SiteName::from_request(&status.site);
-        let (Some(cluster), Ok(site)) = (cluster, site) else { return };
-        let namespace = senren_reconcile::names::namespace(NAMESPACE_PREFIX, &site);
+        let Some(place) = Place::of(status, &self.clusters) else { return };
         let (status, value) = (status.clone(), self.value.clone());
         let (begin, deadline) = (self.begin, self.deadline);
         self.running.spawn(async move {
-            let proof = prove(&cluster, &namespace, &status, &value, deadline).await;
+            let proof = prove(&place, &status, &value, deadline).await;
             ((status.region, status.name), Found { after: begin.elapsed(), proof })
         });
     }
 
     /// Waits for all that were started.
     pub async fn finish(mut self) -> Results {
-        let mut results = Results::new();
+        let mut found = BTreeMap::new();
         while let Some(ended) = self.running.join_next().await {
             // A proof that panicked is missing, and the table says so.
-            if let Ok((key, found)) = ended {
-                results.insert(key, found);
+            if let Ok((key, proof)) = ended {
+                found.insert(key, proof);
             }
         }
-        results
+        Results { found, clusters: self.clusters, value: self.value, deadline: self.deadline }
+    }
+}
+
+impl Results {
+    /// What was found out about one resource.
+    pub fn of(&self, region: &str, name: &str) -> Option<&Found> {
+        self.found.get(&(region.to_owned(), name.to_owned()))
+    }
+
+    /// All of it.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Found> {
+        self.found.values()
+    }
+
+    /// Looks for the value that was written where replicas are read, once those are there.
+    pub async fn follow_up(&mut self, resources: &[ResourceStatus]) {
+        for status in resources.iter().filter(|status| status.ready) {
+            let Some(found) = self.found.get_mut(&(status.region.clone(), status.name.clone())) else {
+                continue;
+            };
+            let (Ok(proof), Some(place)) = (&mut found.proof, Place::of(status, &self.clusters)) else {
+                continue;
+            };
+            match prove_replicas(&place, status, &self.value, self.deadline).await {
+                Ok(replicated) => proof.replicated = replicated,
+                Err(error) => found.proof = Err(error),
+            }
+        }
+    }
+}
+
+impl Place {
+    fn of(status: &ResourceStatus, clusters: &BTreeMap<RegionId, kube::Client>) -> Option<Self> {
+        let cluster = clusters.get(&status.region.parse().ok()?)?.clone();
+        let site = SiteName::from_request(&status.site).ok()?;
+        Some(Self { cluster, namespace: senren_reconcile::names::namespace(NAMESPACE_PREFIX, &site) })
     }
 }

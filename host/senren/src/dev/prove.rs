@@ -28,17 +28,27 @@ pub struct Proof {
     pub ping: Duration,
     /// What [`KEY`] held before.
     pub before: Option<String>,
-    /// Replicas that answered with the new value.
-    pub replicas: usize,
+    /// Where replicas are read, the new value was there.
+    pub replicated: bool,
     /// Needed to connect.
     pub password: Option<String>,
 }
 
+/// Where the objects of a database are.
+pub struct Place {
+    /// Its region's Kubernetes API.
+    pub cluster: kube::Client,
+    /// Its site's namespace.
+    pub namespace: String,
+}
+
+/// Name of the endpoint that replicas are read at.
+const READS: &str = "reads";
+
 /// Tries until it succeeds or `deadline` has come: a ready database may have lost its processes with the previous
 /// run, and be on its way back.
 pub async fn prove(
-    cluster: &kube::Client,
-    namespace: &str,
+    place: &Place,
     status: &ResourceStatus,
     value: &str,
     deadline: Instant,
@@ -46,27 +56,21 @@ pub async fn prove(
     // Read by the first attempt that gets so far; a later one would see what that one wrote.
     let mut before = None;
     loop {
-        let attempt = timeout(ONE_TRY, once(cluster, namespace, status, value, &mut before)).await;
-        let error = match attempt.context("no answer in time").and_then(|result| result) {
-            Ok(proof) => return Ok(proof),
-            Err(error) => error,
-        };
-        if Instant::now() + STEP >= deadline {
-            return Err(error);
+        match within(ONE_TRY, once(place, status, value, &mut before)).await {
+            Err(_) if Instant::now() + STEP < deadline => tokio::time::sleep(STEP).await,
+            result => return result,
         }
-        tokio::time::sleep(STEP).await;
     }
 }
 
 async fn once(
-    cluster: &kube::Client,
-    namespace: &str,
+    place: &Place,
     status: &ResourceStatus,
     value: &str,
     before: &mut Option<Option<String>>,
 ) -> anyhow::Result<Proof> {
     let primary = status.endpoints.first().context("it has no endpoint")?;
-    let password = password(cluster, namespace, status).await?;
+    let password = password(place, status).await?;
     let mut redis = Redis::connect(primary, password.as_deref()).await?;
     let begin = std::time::Instant::now();
     redis.expect(&["PING"], "PONG").await?;
@@ -76,23 +80,40 @@ async fn once(
     }
     redis.expect(&["SET", KEY, value], "OK").await?;
     redis.expect(&["GET", KEY], value).await?;
-    let mut replicas = 0;
-    for endpoint in status.endpoints.iter().filter(|endpoint| endpoint.name.starts_with("replica")) {
-        let mut replica = Redis::connect(endpoint, password.as_deref()).await?;
-        replica.wait_for(KEY, value).await.with_context(|| format!("replica at {}", address(endpoint)))?;
-        replicas += 1;
+    Ok(Proof { ping, before: before.clone().flatten(), replicated: false, password })
+}
+
+/// Waits until the value is where replicas are read; false where there is no such place.
+pub async fn prove_replicas(
+    place: &Place,
+    status: &ResourceStatus,
+    value: &str,
+    deadline: Instant,
+) -> anyhow::Result<bool> {
+    let Some(reads) = status.endpoints.iter().find(|endpoint| endpoint.name == READS) else {
+        return Ok(false);
+    };
+    let password = password(place, status).await?;
+    loop {
+        let found = within(ONE_TRY, async {
+            Redis::connect(reads, password.as_deref()).await?.expect(&["GET", KEY], value).await
+        });
+        match found.await {
+            Ok(()) => return Ok(true),
+            Err(_) if Instant::now() + STEP < deadline => tokio::time::sleep(STEP).await,
+            Err(error) => return Err(error.context(format!("reads at {}", address(reads)))),
+        }
     }
-    Ok(Proof { ping, before: before.clone().flatten(), replicas, password })
+}
+
+async fn within<T>(limit: Duration, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    timeout(limit, work).await.context("no answer in time").and_then(|result| result)
 }
 
 /// The password in the Secret of that resource, where it has one.
-async fn password(
-    cluster: &kube::Client,
-    namespace: &str,
-    status: &ResourceStatus,
-) -> anyhow::Result<Option<String>> {
+async fn password(place: &Place, status: &ResourceStatus) -> anyhow::Result<Option<String>> {
     let selector = format!("{}={},{}={}", names::TYPE, status.r#type, names::NAME, status.name);
-    let secrets: Api<Secret> = Api::namespaced(cluster.clone(), namespace);
+    let secrets: Api<Secret> = Api::namespaced(place.cluster.clone(), &place.namespace);
     let found =
         secrets.list(&ListParams::default().labels(&selector)).await.context("cannot list secrets")?;
     let password = found.items.into_iter().find_map(|secret| secret.data?.remove("password"));
@@ -126,17 +147,6 @@ impl Redis {
             Some(reply) if reply == wanted => Ok(()),
             reply => bail!("{} was answered with {reply:?} instead of {wanted:?}", command[0]),
         }
-    }
-
-    /// A replica follows within milliseconds.
-    async fn wait_for(&mut self, key: &str, value: &str) -> anyhow::Result<()> {
-        for _ in 0..100 {
-            if self.call(&["GET", key]).await?.as_deref() == Some(value) {
-                return Ok(());
-            }
-            tokio::time::sleep(STEP / 4).await;
-        }
-        bail!("it does not follow its primary")
     }
 
     /// The reply to one command; `None` is Redis' nil. A reply with an error is an error.

@@ -43,7 +43,7 @@ pub fn table(resources: &[ResourceStatus], proofs: &Results) -> Result<(), Failu
     let mut text = table::resources(&resources, Timestamp::now()).render();
     text.push('\n');
     for resource in &resources {
-        let found = proofs.get(&(resource.region.clone(), resource.name.clone()));
+        let found = proofs.of(&resource.region, &resource.name);
         text += &format!("{} {}: {}\n", resource.region, resource.name, told(resource, found));
     }
     output::print(&text)
@@ -64,10 +64,8 @@ fn proven(proof: &Proof, after: std::time::Duration) -> String {
     if proof.password.is_some() {
         text += ", with its password";
     }
-    match proof.replicas {
-        0 => {}
-        1 => text += ", and its replica has the value",
-        n => text += &format!(", and its {n} replicas have the value"),
+    if proof.replicated {
+        text += ", and its replicas have the value";
     }
     text += &format!("; proven {} after the apply", seconds(after));
     if let Some(before) = &proof.before {
@@ -78,19 +76,13 @@ fn proven(proof: &Proof, after: std::time::Duration) -> String {
 
 /// The result in one line, or as a failure.
 pub fn verdict(proofs: &Results) -> Result<(), Failure> {
-    let failed = proofs.values().filter(|found| found.proof.is_err()).count();
+    let count = proofs.iter().len();
+    let failed = proofs.iter().filter(|found| found.proof.is_err()).count();
     if failed > 0 {
-        return Err(Failure::new(
-            Exit::Failed,
-            format!("{failed} of {} databases could not be proven", proofs.len()),
-        ));
+        return Err(Failure::new(Exit::Failed, format!("{failed} of {count} databases could not be proven")));
     }
-    let slowest = proofs.values().map(|found| found.after).max().unwrap_or_default();
-    output::print(&format!(
-        "{} proven, the last one {} after the apply",
-        databases(proofs.len()),
-        seconds(slowest)
-    ))
+    let slowest = proofs.iter().map(|found| found.after).max().unwrap_or_default();
+    output::print(&format!("{} proven, the last one {} after the apply", databases(count), seconds(slowest)))
 }
 
 fn databases(count: usize) -> String {
@@ -109,7 +101,7 @@ pub fn hints(endpoint: &Endpoint, file: &Path, resources: &[ResourceStatus], pro
         text += &format!("  export SENREN_ENDPOINT={endpoint}\n");
     }
     for resource in resources {
-        let found = proofs.get(&(resource.region.clone(), resource.name.clone()));
+        let found = proofs.of(&resource.region, &resource.name);
         let (Some(Found { proof: Ok(proof), .. }), Some(endpoint)) = (found, resource.endpoints.first())
         else {
             continue;

@@ -8,7 +8,7 @@ use serde_saphyr::Spanned;
 use super::Problem;
 
 /// Where something stands in the file, counted from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
     /// Line.
     pub line: u64,

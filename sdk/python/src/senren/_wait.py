@@ -26,7 +26,8 @@ class _Goal:
         if not ours or latest.generation > self.change.generation or latest.deleting:
             return "superseded"
         current = latest.observed_generation >= self.change.generation
-        if current and latest.ready:
+        # Ready alone is not enough: during a rolling change clients are served all along.
+        if current and latest.ready and latest.phase == "Ready":
             return "done"
         return "failed" if current and latest.phase == "Failed" else "moving"
 

@@ -49,12 +49,12 @@ async fn calls(plugin: Plugin) {
         async move { plugin.diff("no-such-type", Some("{}"), Some("{}")).await.is_ok() }
     })
     .await;
-    measure_async("plugin call, diff of equal specs", 20_000, Value::Null, || {
+    measure_async("plugin call, diff of equal specs", 20_000, json!({}), || {
         let (plugin, spec) = (plugin.clone(), spec.clone());
         async move { plugin.diff(TYPE, Some(&spec), Some(&spec)).await.unwrap() }
     })
     .await;
-    measure_async("plugin call, admit", 20_000, Value::Null, || {
+    measure_async("plugin call, admit", 20_000, json!({}), || {
         let (plugin, spec) = (plugin.clone(), spec.clone());
         async move { plugin.admit(TYPE, &spec).await.unwrap().unwrap() }
     })

@@ -85,7 +85,7 @@ pub(crate) struct Guard {
 /// Raised instead of letting `memory.grow` fail: nothing of what the plugin would make of that, usually a crash,
 /// would say that it was the limit.
 #[derive(Debug, thiserror::Error)]
-#[error("{what}: {desired} wanted, the limit is {limit}")]
+#[error("it wants {desired} {what}, and may have {limit}")]
 struct Exceeded {
     what: &'static str,
     desired: usize,

@@ -194,7 +194,7 @@ impl Plugin {
         let job = Box::new(move || {
             // Whoever asked has gone away meanwhile.
             if answer.is_closed() {
-                return Conduct::Answered;
+                return Conduct::Skipped;
             }
             let (export, duration) = function.of(&inner);
             let started = Instant::now();

@@ -23,6 +23,8 @@ pub(crate) type LaneId = u64;
 pub(crate) enum Conduct {
     Answered,
     Hung,
+    /// There was nothing left to do.
+    Skipped,
 }
 
 pub(crate) type Job = Box<dyn FnOnce() -> Conduct + Send>;
@@ -136,7 +138,7 @@ impl Shared {
     fn work(&self) {
         while let Some((lane, job)) = self.next() {
             // Only a bug of ours can panic here; it must not cost a thread.
-            let conduct = catch_unwind(AssertUnwindSafe(job)).unwrap_or(Conduct::Answered);
+            let conduct = catch_unwind(AssertUnwindSafe(job)).unwrap_or(Conduct::Skipped);
             self.done(lane, conduct);
         }
     }
@@ -186,7 +188,9 @@ impl Shared {
         let mut state = self.state.lock();
         let Some(lane) = state.lanes.get_mut(&id) else { return };
         lane.running -= 1;
-        lane.hung = conduct == Conduct::Hung;
+        if conduct != Conduct::Skipped {
+            lane.hung = conduct == Conduct::Hung;
+        }
         // A lane that hung is remembered, for a plugin is few bytes; all others come and go.
         if lane.running == 0 && lane.jobs.is_empty() && !lane.hung {
             state.lanes.remove(&id);
@@ -214,5 +218,89 @@ impl State {
             self.turns.push_back(id);
         }
         Some((id, job))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+    use std::sync::mpsc::{self, Receiver, Sender};
+
+    /// A job that says its name, and one that waits until it is told to go on.
+    fn saying(name: &'static str, to: &Sender<&'static str>) -> Job {
+        let to = to.clone();
+        Box::new(move || {
+            to.send(name).unwrap();
+            Conduct::Answered
+        })
+    }
+
+    fn waiting(go_on: Receiver<()>, conduct: Conduct) -> Job {
+        Box::new(move || {
+            let _ = go_on.recv();
+            conduct
+        })
+    }
+
+    #[test]
+    fn plugins_take_turns() {
+        let pool = Pool::start(1, 10).unwrap();
+        let (go_on, gate) = mpsc::channel();
+        let (said, heard) = mpsc::channel();
+        pool.submit(0, waiting(gate, Conduct::Answered)).unwrap();
+        for (lane, name) in [(1, "a1"), (1, "a2"), (1, "a3"), (2, "b1"), (3, "c1"), (2, "b2")] {
+            pool.submit(lane, saying(name, &said)).unwrap();
+        }
+        go_on.send(()).unwrap();
+        let order: Vec<_> = heard.iter().take(6).collect();
+        assert_eq!(order, ["a1", "b1", "c1", "a2", "b2", "a3"]);
+    }
+
+    #[test]
+    fn a_plugin_that_hung_gets_one_thread_until_it_answers() {
+        let pool = Pool::start(4, 10).unwrap();
+        let (said, heard) = mpsc::channel();
+        let hold = |conduct| {
+            let (go_on, gate) = mpsc::channel();
+            pool.submit(1, waiting(gate, conduct)).unwrap();
+            go_on
+        };
+        drop(hold(Conduct::Hung));
+        let settle = || std::thread::sleep(Duration::from_millis(50));
+        settle();
+        let first = hold(Conduct::Answered);
+        pool.submit(1, saying("second", &said)).unwrap();
+        settle();
+        assert!(heard.try_recv().is_err(), "the second waits for the first");
+        drop(first);
+        assert_eq!(heard.recv().unwrap(), "second");
+        let first = hold(Conduct::Answered);
+        pool.submit(1, saying("third", &said)).unwrap();
+        assert_eq!(heard.recv().unwrap(), "third", "beside the first");
+        drop(first);
+    }
+
+    #[test]
+    fn a_full_queue_refuses_and_a_dropped_pool_forgets() {
+        let pool = Pool::start(1, 1).unwrap();
+        let (go_on, gate) = mpsc::channel();
+        let (said, heard) = mpsc::channel();
+        pool.submit(0, waiting(gate, Conduct::Answered)).unwrap();
+        pool.submit(1, saying("never", &said)).unwrap();
+        assert_eq!(pool.submit(1, saying("refused", &said)), Err(Full));
+        drop(said);
+        drop(pool);
+        assert!(heard.recv().is_err(), "whoever waits for an answer is told that there will be none");
+        drop(go_on);
+    }
+
+    #[test]
+    fn a_job_that_panics_does_not_cost_a_thread() {
+        let pool = Pool::start(1, 10).unwrap();
+        let (said, heard) = mpsc::channel();
+        pool.submit(0, Box::new(|| panic!("on purpose"))).unwrap();
+        pool.submit(0, saying("alive", &said)).unwrap();
+        assert_eq!(heard.recv().unwrap(), "alive");
     }
 }

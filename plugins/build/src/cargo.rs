@@ -11,16 +11,22 @@ use serde::Deserialize;
 
 use crate::TARGET;
 
-/// What the profile `plugin` is where a workspace does not say so itself: small and fast to instantiate, which
-/// happens anew for every call.
+/// What the profile `plugin` is where a workspace does not say so itself. Code is compiled once and kept, so speed
+/// comes before size.
 const PROFILE: [&str; 6] = [
     "inherits=\"release\"",
-    "opt-level=\"s\"",
+    "opt-level=2",
     "lto=\"fat\"",
     "codegen-units=1",
     "panic=\"abort\"",
     "strip=true",
 ];
+
+/// How memory is laid out. A call starts with all of it, and pays only for what it touches, but growing it is a call
+/// to the host that costs more than a small call altogether; so there is room for an ordinary call from the start.
+/// The stack below it holds what JSON of the greatest depth needs, several times.
+const LAYOUT: &str = "target.wasm32-unknown-unknown.rustflags=\
+    [\"-Clink-arg=-zstack-size=196608\", \"-Clink-arg=--initial-heap=524288\"]";
 
 /// What cargo made of a plugin crate.
 pub(crate) struct Built {
@@ -92,7 +98,7 @@ fn metadata(manifest: &Path) -> Result<Metadata> {
 fn compile(manifest: &Path, target_dir: &Path, profile: &[String]) -> Result<PathBuf> {
     let mut cargo = cargo();
     cargo.args(["build", "--lib", "--target", TARGET, "--profile", "plugin"]);
-    cargo.args(["--message-format", "json-render-diagnostics"]).args(profile);
+    cargo.args(["--message-format", "json-render-diagnostics", "--config", LAYOUT]).args(profile);
     cargo.arg("--manifest-path").arg(manifest).arg("--target-dir").arg(target_dir);
     // A person sees the progress; anyone else gets cargo's words with the error, and only then.
     let watched = std::io::stderr().is_terminal();

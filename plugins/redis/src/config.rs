@@ -1,7 +1,7 @@
 //! What an operator may set for this plugin in a region.
 
-use senren_plugin::prelude::*;
 use senren_plugin::Settings;
+use senren_plugin::prelude::*;
 use serde::Deserialize;
 
 /// Settings of this plugin in a region.
@@ -30,13 +30,15 @@ impl Settings for Config {
         Schema::object([
             (
                 "registry",
-                Schema::string()
-                    .default("")
-                    .describe("Registry, with a path if need be, of the image `redis`: registry.example.com/mirror."),
+                Schema::string().default("").describe(
+                    "Registry, with a path if need be, of the image `redis`: registry.example.com/mirror.",
+                ),
             ),
             (
                 "storage_class",
-                Schema::string().default("").describe("Storage class of volumes; empty: the cluster's default."),
+                Schema::string()
+                    .default("")
+                    .describe("Storage class of volumes; empty: the cluster's default."),
             ),
             (
                 "endpoint",

@@ -1,7 +1,7 @@
 //! What a change of a Redis means, where the schema's effects are not the whole truth.
 
-use senren_plugin::prelude::*;
 use senren_plugin::FORBIDDEN_CHANGE;
+use senren_plugin::prelude::*;
 
 use crate::Spec;
 
@@ -50,7 +50,8 @@ mod tests {
 
     fn diff(current: &Value, desired: &Value) -> Result<Change, String> {
         let admit = |spec: &Value| Plugin::admit("redis".into(), spec.to_string()).unwrap();
-        Plugin::diff("redis".into(), Some(admit(current)), Some(admit(desired))).map_err(|fault| fault.message)
+        Plugin::diff("redis".into(), Some(admit(current)), Some(admit(desired)))
+            .map_err(|fault| fault.message)
     }
 
     #[track_caller]

@@ -12,9 +12,9 @@
 
 use std::fmt::Write;
 
+use senren_plugin::Value;
 use senren_plugin::objects::{self, StatefulSet, checksum};
 use senren_plugin::prelude::*;
-use senren_plugin::Value;
 
 use crate::{Config, Spec};
 

@@ -26,7 +26,10 @@ pub(crate) fn reconcile(input: &Input<Spec, Config>) -> Result<Outcome, Fault> {
     let waits_for_secret = input.spec.password && secret_version.is_none();
     if waits_for_secret && has_pods(input) {
         // Leaving the pods out would delete them; without the version they would be replaced for nothing.
-        return Err(Fault::transient("SecretNotSeen", format!("the Secret {} is not there yet", names.secret)));
+        return Err(Fault::transient(
+            "SecretNotSeen",
+            format!("the Secret {} is not there yet", names.secret),
+        ));
     }
 
     let config_map = objects::config_map(&names.config, redis_conf.clone());
@@ -56,7 +59,8 @@ fn has_pods(input: &Input<Spec, Config>) -> bool {
 impl Seen {
     fn of(input: &Input<Spec, Config>, checksum: &str) -> Self {
         let set = input.observed.find("StatefulSet", input.name);
-        let applied = set.and_then(|set| set.annotation(objects::CHECKSUM)).is_some_and(|seen| seen == checksum);
+        let applied =
+            set.and_then(|set| set.annotation(objects::CHECKSUM)).is_some_and(|seen| seen == checksum);
         let current = input.observed.stateful_set(input.name).filter(|set| applied && set.current);
         let pods = (0..=input.spec.replicas).map(|n| input.observed.pod(&objects::pod(input, n))).collect();
         Self { current, pods }

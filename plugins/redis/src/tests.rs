@@ -106,7 +106,14 @@ fn the_primary_makes_it_ready() {
         (json!({}), "Ready", vec![], "Degraded", false, "PrimaryNotReady"),
         (json!({"replicas": 1}), "", vec![pod(0, "rev-1", true)], "Creating", true, "ReplicasNotReady"),
         (json!({"replicas": 1}), "Ready", vec![pod(0, "rev-1", true)], "Degraded", true, "ReplicasNotReady"),
-        (json!({"replicas": 1}), "Creating", vec![pod(0, "rev-1", true), pod(1, "rev-1", true)], "Ready", true, "AllReady"),
+        (
+            json!({"replicas": 1}),
+            "Creating",
+            vec![pod(0, "rev-1", true), pod(1, "rev-1", true)],
+            "Ready",
+            true,
+            "AllReady",
+        ),
         (json!({"replicas": 1}), "Ready", vec![pod(1, "rev-1", true)], "Degraded", false, "PrimaryNotReady"),
     ] {
         let status = status_with(&spec, last, &pods);
@@ -119,8 +126,7 @@ fn the_primary_makes_it_ready() {
 fn trouble_of_a_pod_is_the_reason() {
     let one = json!({"replicas": 1});
     let mut unschedulable = pod(0, "rev-1", false);
-    unschedulable["status"]["conditions"] =
-        json!([{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes"}]);
+    unschedulable["status"]["conditions"] = json!([{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes"}]);
     for (pods, phase, ready, reason) in [
         (vec![stuck_pod(0, "CrashLoopBackOff")], "Failed", false, "CrashLoopBackOff"),
         (vec![stuck_pod(0, "ImagePullBackOff")], "Failed", false, "ImagePullBackOff"),
@@ -171,7 +177,8 @@ fn pods_wait_for_their_password_and_are_never_left_out_again() {
 
     let with_password = reconcile(input(&spec).with_secret("features-auth", "v1").after_phase("Pending"));
     let set = with_password.object("StatefulSet", "features").unwrap();
-    let rotated = reconcile(input(&spec).with_secret("features-auth", "v2")).object("StatefulSet", "features").unwrap();
+    let rotated =
+        reconcile(input(&spec).with_secret("features-auth", "v2")).object("StatefulSet", "features").unwrap();
     let annotations = |set: &Value| set["spec"]["template"]["metadata"]["annotations"].clone();
     assert_ne!(annotations(&set), annotations(&rotated), "another password replaces the pods");
 
@@ -198,5 +205,11 @@ fn only_what_pods_run_on_replaces_them() {
 #[test]
 fn a_spec_of_an_earlier_version_still_reconciles() {
     let bare = testing::input("redis", "features", &json!({"memory_mb": 32}));
-    assert!(reconcile(bare).object("ConfigMap", "features-config").unwrap().to_string().contains("maxmemory 32mb"));
+    assert!(
+        reconcile(bare)
+            .object("ConfigMap", "features-config")
+            .unwrap()
+            .to_string()
+            .contains("maxmemory 32mb")
+    );
 }

@@ -23,9 +23,13 @@ async fn the_component_answers_as_the_crate_does() {
     for spec in SPECS {
         let native = Plugin::admit("redis".into(), spec.into());
         let hosted = plugin.admit("redis", spec).await.unwrap();
-        let violations = |list: Vec<host::Violation>| list.into_iter().map(|one| (one.path, one.message)).collect();
+        let violations =
+            |list: Vec<host::Violation>| list.into_iter().map(|one| (one.path, one.message)).collect();
         let hosted: Result<String, Vec<_>> = hosted.map_err(violations);
-        assert_eq!(hosted, native.clone().map_err(|list| list.into_iter().map(|v| (v.path, v.message)).collect()));
+        assert_eq!(
+            hosted,
+            native.clone().map_err(|list| list.into_iter().map(|v| (v.path, v.message)).collect())
+        );
         let Ok(admitted) = native else { continue };
 
         let input = testing::input("redis", "features", &serde_json::from_str(&admitted).unwrap())
@@ -33,7 +37,8 @@ async fn the_component_answers_as_the_crate_does() {
             .with_config(&json!({"endpoint": "cluster-ip"}));
         let native = Plugin::reconcile(input.clone()).unwrap();
         let hosted = plugin.reconcile(for_host(input)).await.unwrap();
-        let children = |outcome: host::Outcome| outcome.children.into_iter().map(|child| child.object).collect();
+        let children =
+            |outcome: host::Outcome| outcome.children.into_iter().map(|child| child.object).collect();
         let hosted: Vec<String> = children(hosted);
         assert_eq!(hosted, native.children.into_iter().map(|child| child.object).collect::<Vec<_>>());
     }

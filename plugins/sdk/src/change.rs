@@ -3,8 +3,8 @@
 
 use serde_json::{Map, Value};
 
-use crate::wit::{Change, Fault, FieldChange};
 use crate::Schema;
+use crate::wit::{Change, Fault, FieldChange};
 
 /// Code of the fault for a change that a schema forbids.
 pub const FORBIDDEN_CHANGE: &str = "ForbiddenChange";
@@ -111,7 +111,9 @@ fn summary(worst: Effect, fields: &[(Effect, FieldChange)]) -> String {
     let mut text = fields
         .iter()
         .take(SHOWN)
-        .map(|(_, change)| format!("{} {} → {}", dotted(&change.path), value(&change.before), value(&change.after)))
+        .map(|(_, change)| {
+            format!("{} {} → {}", dotted(&change.path), value(&change.before), value(&change.after))
+        })
         .collect::<Vec<_>>()
         .join(", ");
     if fields.len() > SHOWN {

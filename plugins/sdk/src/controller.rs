@@ -147,10 +147,13 @@ pub fn diff<C: Controller>(current: Option<&str>, desired: Option<&str>) -> Resu
         (Some(current), Some(desired)) => (current, desired),
         (None, Some(_)) => return Ok(Change::create()),
         (Some(_), None) => return Ok(Change::delete()),
-        (None, None) => return Err(Fault::permanent("NothingToCompare", "neither a current nor a desired spec")),
+        (None, None) => {
+            return Err(Fault::permanent("NothingToCompare", "neither a current nor a desired spec"));
+        }
     };
     let schema = C::schema();
-    let (current, desired): (C::Spec, C::Spec) = (read(current, || schema.clone())?, read(desired, || schema.clone())?);
+    let (current, desired): (C::Spec, C::Spec) =
+        (read(current, || schema.clone())?, read(desired, || schema.clone())?);
     let value = |spec: &C::Spec| canonical(spec).map_err(|error| unreadable(&error));
     let mut change = Change::between(&schema, &value(&current)?, &value(&desired)?)?;
     if change.action != "none" {
@@ -185,7 +188,10 @@ fn read<T: DeserializeOwned>(text: &str, schema: impl FnOnce() -> Schema) -> Res
 }
 
 fn unreadable(error: &serde_json::Error) -> Fault {
-    Fault::permanent("UnreadableDocument", format!("the spec or the plugin's settings cannot be read: {error}"))
+    Fault::permanent(
+        "UnreadableDocument",
+        format!("the spec or the plugin's settings cannot be read: {error}"),
+    )
 }
 
 fn canonical(spec: &impl Serialize) -> Result<Value, serde_json::Error> {

@@ -59,9 +59,15 @@ macro_rules! export {
 }
 
 /// Exports a type that implements the contract, [`Plugin`](trait@crate::Plugin), by itself.
+///
+/// In wasm it also sets the global allocator: one that fits calls which start in a fresh instance.
 #[macro_export]
 macro_rules! export_plugin {
     ($plugin:ident) => {
+        #[cfg(target_arch = "wasm32")]
+        #[global_allocator]
+        static ALLOCATOR: $crate::private::Allocator = $crate::private::Allocator::new();
+
         #[cfg(target_arch = "wasm32")]
         $crate::bindings::export_bindings!($plugin with_types_in $crate::bindings);
     };

@@ -70,6 +70,8 @@ mod change;
 mod controller;
 mod describe;
 mod export;
+#[cfg(target_arch = "wasm32")]
+mod memory;
 pub mod objects;
 mod observed;
 mod outcome;
@@ -98,8 +100,9 @@ pub mod prelude {
 /// The records of the contract, as `wit/plugin.wit` documents them; `json` is a [`String`].
 pub mod wit {
     pub use crate::bindings::exports::senren::plugin::controller::{
-        Answer, ApiKind, Ask, Change, Child, Condition, Descriptor, Endpoint, Event, Extras, Fault, FieldChange,
-        Guest, Input, Json, Outcome, ResourceType, SecretRequest, SecretState, Status, Violation,
+        Answer, ApiKind, Ask, Change, Child, Condition, Descriptor, Endpoint, Event, Extras, Fault,
+        FieldChange, Guest, Input, Json, Outcome, ResourceType, SecretRequest, SecretState, Status,
+        Violation,
     };
 }
 
@@ -121,4 +124,6 @@ pub mod private {
     //! What the macros expand to; not an interface.
     pub use crate::controller::{admit, diff, reconcile};
     pub use crate::describe::{also_requires, descriptor, unknown_type};
+    #[cfg(target_arch = "wasm32")]
+    pub use crate::memory::Allocator;
 }

@@ -248,7 +248,9 @@ impl Pod {
     pub fn trouble(&self, name: &str) -> Option<Trouble> {
         let status = &self.status;
         let unschedulable = |condition: &&PodCondition| {
-            condition.kind == "PodScheduled" && condition.status == "False" && condition.reason == "Unschedulable"
+            condition.kind == "PodScheduled"
+                && condition.status == "False"
+                && condition.reason == "Unschedulable"
         };
         if let Some(condition) = status.conditions.iter().find(unschedulable) {
             return Some(Trouble::of(&condition.reason, name, &condition.message, true));
@@ -273,7 +275,8 @@ impl Container {
             "CreateContainerError",
             "RunContainerError",
         ];
-        let waiting = self.state.waiting.as_ref().filter(|waiting| STUCK.contains(&waiting.reason.as_str()))?;
+        let waiting =
+            self.state.waiting.as_ref().filter(|waiting| STUCK.contains(&waiting.reason.as_str()))?;
         let mut message = waiting.message.clone();
         if let Some(last) = &self.last_state.terminated {
             let separator = if message.is_empty() { "" } else { "; " };
@@ -335,7 +338,8 @@ mod tests {
         let unschedulable = json!({"phase": "Pending", "conditions": [{
             "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes",
         }]});
-        let starting = json!({"containerStatuses": [{"state": {"waiting": {"reason": "ContainerCreating"}}}]});
+        let starting =
+            json!({"containerStatuses": [{"state": {"waiting": {"reason": "ContainerCreating"}}}]});
         let evicted = json!({"phase": "Failed", "reason": "Evicted", "message": "disk pressure"});
         for (status, reason, message) in [
             (

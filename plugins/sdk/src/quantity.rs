@@ -13,12 +13,16 @@ pub fn bytes(quantity: &str) -> Option<u64> {
         ("T", 1_000_000_000_000),
         ("", 1),
     ];
-    let (digits, unit) = UNITS.iter().find_map(|(unit, factor)| Some((quantity.strip_suffix(unit)?, *factor)))?;
+    let (digits, unit) =
+        UNITS.iter().find_map(|(unit, factor)| Some((quantity.strip_suffix(unit)?, *factor)))?;
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    let number = |digits: &str| digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse::<u64>().ok())?;
+    let number =
+        |digits: &str| digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse::<u64>().ok())?;
     let fraction = match fraction {
         "" => 0,
-        digits => number(digits)?.checked_mul(unit)? / 10u64.checked_pow(u32::try_from(digits.len()).ok()?)?,
+        digits => {
+            number(digits)?.checked_mul(unit)? / 10u64.checked_pow(u32::try_from(digits.len()).ok()?)?
+        }
     };
     number(whole)?.checked_mul(unit)?.checked_add(fraction)
 }

@@ -15,7 +15,8 @@ impl Schema {
     ///
     /// [`required`]: Schema::required
     pub fn object<const N: usize>(properties: [(&str, Schema); N]) -> Self {
-        let properties = properties.into_iter().map(|(name, schema)| (name.to_owned(), Value::Object(schema.0)));
+        let properties =
+            properties.into_iter().map(|(name, schema)| (name.to_owned(), Value::Object(schema.0)));
         Self::of("object").with("properties", Value::Object(properties.collect()))
     }
 
@@ -114,7 +115,8 @@ fn fill(schema: &Map<String, Value>, value: &mut Value) {
     match value {
         Value::Object(fields) => {
             if let Some(Value::Object(properties)) = schema.get("properties") {
-                for (name, property) in properties.iter().filter_map(|(name, p)| Some((name, p.as_object()?))) {
+                for (name, property) in properties.iter().filter_map(|(name, p)| Some((name, p.as_object()?)))
+                {
                     if let (Some(default), false) = (property.get("default"), fields.contains_key(name)) {
                         fields.insert(name.clone(), default.clone());
                     }

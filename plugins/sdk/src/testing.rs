@@ -80,7 +80,8 @@ pub fn check<P: Plugin>() -> Result<(), String> {
             return Err(format!("{name}: a schema is not a JSON object"));
         }
         let admit = |spec: &str| P::admit(name.clone(), spec.to_owned());
-        let admitted = admit(&served.example).map_err(|wrong| format!("{name}: example: {}", wrong[0].message))?;
+        let admitted =
+            admit(&served.example).map_err(|wrong| format!("{name}: example: {}", wrong[0].message))?;
         if admit(&admitted).ok().as_ref() != Some(&admitted) {
             return Err(format!("{name}: admit is not idempotent: {admitted}"));
         }
@@ -90,7 +91,8 @@ pub fn check<P: Plugin>() -> Result<(), String> {
         }
         let spec: Value = serde_json::from_str(&admitted).map_err(|error| error.to_string())?;
         let given = input(name, "example", &spec);
-        let outcome = P::reconcile(given.clone()).map_err(|fault| format!("{name}: reconcile: {}", fault.message))?;
+        let outcome =
+            P::reconcile(given.clone()).map_err(|fault| format!("{name}: reconcile: {}", fault.message))?;
         if P::reconcile(given.clone()).as_ref() != Ok(&outcome) {
             return Err(format!("{name}: reconcile answers the same input differently"));
         }

@@ -35,7 +35,8 @@ impl Spec {
 
 impl Plugin for Misbehaving {
     fn describe() -> Descriptor {
-        let kind = |api_version: &str, kind: &str| ApiKind { api_version: api_version.into(), kind: kind.into() };
+        let kind =
+            |api_version: &str, kind: &str| ApiKind { api_version: api_version.into(), kind: kind.into() };
         Descriptor {
             name: "misbehaving".into(),
             version: env!("CARGO_PKG_VERSION").into(),

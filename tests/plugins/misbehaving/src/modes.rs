@@ -67,7 +67,10 @@ pub fn reconcile(mode: &str, input: &Input) -> Result<Outcome, Fault> {
     match mode {
         "fault" => Err(Fault::permanent("OnRequest", "failed on request")),
         "fault-retryable" => Err(Fault::transient("OnRequest", "failed on request, for now")),
-        "not-ready" => Ok(Outcome::new(Status::creating("OnRequest", "never ready, on request")).child(config_map(input))),
+        "not-ready" => {
+            Ok(Outcome::new(Status::creating("OnRequest", "never ready, on request"))
+                .child(config_map(input)))
+        }
         "empty-outcome" => Ok(Outcome::new(ready(input))),
         "huge-output" => also(objects::config_map(&format!("{name}-huge"), [("x", huge())])),
         "bad-json" => Ok(with_child(good(), "{\"apiVersion\":", "apply")),
@@ -83,7 +86,9 @@ pub fn reconcile(mode: &str, input: &Input) -> Result<Outcome, Fault> {
             Ok(outcome)
         }
         "other-secret" => Ok(good().random_secret("someone-elses", ["password"])),
-        "not-deterministic" => also(objects::config_map(&format!("{name}-now"), [("now", input.now_ms.to_string())])),
+        "not-deterministic" => {
+            also(objects::config_map(&format!("{name}-now"), [("now", input.now_ms.to_string())]))
+        }
         "other-namespace" => also(with_metadata(name, json!({"namespace": "kube-system"}))),
         "other-owner" => also(with_metadata(
             name,
@@ -103,7 +108,9 @@ pub fn reconcile(mode: &str, input: &Input) -> Result<Outcome, Fault> {
             "apiVersion": "v1", "kind": "Secret",
             "metadata": {"name": format!("{name}-secret")}, "stringData": {"password": "chosen"},
         })),
-        "privileged-pod" => also(stateful_set(name, json!({}), json!({"securityContext": {"privileged": true}}))),
+        "privileged-pod" => {
+            also(stateful_set(name, json!({}), json!({"securityContext": {"privileged": true}})))
+        }
         "host-path" => also(stateful_set(
             name,
             json!({"volumes": [{"name": "node", "hostPath": {"path": "/"}}]}),

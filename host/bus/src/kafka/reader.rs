@@ -47,14 +47,17 @@ impl Reader {
                 None
             }
             From::Earliest => {
-                let ends = ends(&scout, topic, partitions).await?;
+                let extents = extents(&scout, topic, partitions).await?;
                 let mut all = TopicPartitionList::new();
-                for partition in 0..partitions {
-                    all.add_partition_offset(topic, partition, Offset::Beginning)
+                for (partition, (low, _)) in &extents {
+                    // The number, not `Beginning`: that would be looked up only after half a second. Where it is
+                    // compacted away meanwhile, `auto.offset.reset` finds the beginning.
+                    all.add_partition_offset(topic, *partition, Offset::Offset(*low))
                         .map_err(|error| failed(&what, &error))?;
                 }
                 consumer.assign(&all).map_err(|error| failed(&what, &error))?;
-                Some(ends)
+                let with_records = extents.into_iter().filter(|(_, (low, high))| low < high);
+                Some(with_records.map(|(partition, (_, high))| (partition, high)).collect())
             }
         };
         let mut look = tokio::time::interval(LOOK_FOR_PARTITIONS);
@@ -143,24 +146,20 @@ impl Drop for Reader {
     }
 }
 
-/// Where each partition that has records ends now.
-async fn ends(
+/// Where each partition begins and ends now.
+async fn extents(
     scout: &Arc<BaseConsumer<Context>>,
     topic: &str,
     partitions: i32,
-) -> Result<HashMap<i32, i64>, BusError> {
+) -> Result<HashMap<i32, (i64, i64)>, BusError> {
     let (scout, topic) = (Arc::clone(scout), topic.to_owned());
     blocking(move || {
         let what = format!("find the end of topic {topic:?}");
-        let mut ends = HashMap::new();
-        for partition in 0..partitions {
-            let (low, high) =
-                scout.fetch_watermarks(&topic, partition, PATIENCE).map_err(|error| failed(&what, &error))?;
-            if low < high {
-                ends.insert(partition, high);
-            }
-        }
-        Ok(ends)
+        let extent = |partition| {
+            let extent = scout.fetch_watermarks(&topic, partition, PATIENCE);
+            extent.map(|extent| (partition, extent)).map_err(|error| failed(&what, &error))
+        };
+        (0..partitions).map(extent).collect()
     })
     .await
 }

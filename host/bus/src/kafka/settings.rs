@@ -4,7 +4,7 @@
 //! doesn't know stops the start: a misspelt security setting must not be ignored. Values may be secrets and are
 //! never shown.
 
-use rdkafka::{ClientConfig, error::KafkaError};
+use rdkafka::{ClientConfig, config::RDKafkaLogLevel, error::KafkaError};
 
 use crate::{BusConfig, BusError, MAX_RECORD_BYTES};
 
@@ -96,6 +96,9 @@ pub(super) fn client(config: &BusConfig, passed_on: &[(String, String)]) -> Clie
         .set("topic.metadata.refresh.interval.ms", "60000");
     for (setting, value) in passed_on {
         settings.set(setting, value);
+        if setting == "debug" {
+            settings.set_log_level(RDKafkaLogLevel::Debug);
+        }
     }
     settings
 }
@@ -118,9 +121,10 @@ pub(super) fn producer(client: &ClientConfig) -> ClientConfig {
 pub(super) fn consumer(client: &ClientConfig, group: &str) -> ClientConfig {
     let mut settings = ClientConfig::new();
     settings
-        // The broker answers as soon as there is a byte; waiting longer costs nothing but saves requests.
+        // The broker answers as soon as there is a byte. Longer waiting would save requests while idle, but a partition
+        // that is added to a fetch has to wait for the one that is under way.
         .set("fetch.min.bytes", "1")
-        .set("fetch.wait.max.ms", "500")
+        .set("fetch.wait.max.ms", "100")
         .set("fetch.error.backoff.ms", "100")
         .set("fetch.message.max.bytes", MAX_RECORD_BYTES.to_string())
         .set("queued.max.messages.kbytes", "32768")
@@ -135,6 +139,7 @@ pub(super) fn consumer(client: &ClientConfig, group: &str) -> ClientConfig {
 }
 
 fn overlay(settings: &mut ClientConfig, other: &ClientConfig) {
+    settings.set_log_level(other.log_level);
     for (setting, value) in other.config_map() {
         settings.set(setting, value);
     }

@@ -211,6 +211,10 @@ impl State {
             Made::Applied(object) => (object, true),
         };
         check_preconditions(&kind, key, &before, &object)?;
+        if !settled && object["metadata"]["managedFields"] == json!([{}]) {
+            // The documented way to make an object forget its managers.
+            managed = Managed::default();
+        }
         keep(&kind, part, &before, &mut object);
         admit::default(&kind, &mut object);
         if !settled {

@@ -6,9 +6,11 @@
 use k8s_openapi::api::{apps, batch, coordination, core, discovery, policy};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::core::Status;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
+use super::quantities;
 use crate::kinds::{self, Kind};
 use crate::status::{self, Result};
 
@@ -18,7 +20,20 @@ type Typed = fn(&Value) -> serde_json::Result<Value>;
 pub fn decode(kind: &Kind, object: &mut Value) -> Result<Vec<String>> {
     let mut unknown = Vec::new();
     match &kind.custom {
-        None => typed(kind, object, codec(kind), "", &mut unknown)?,
+        None => {
+            typed(kind, object, codec(kind), "", &mut unknown)?;
+            if let Some(text) = object.get("spec").and_then(quantities::invalid)
+                && quantities::in_spec_of(&kind.resource)
+            {
+                return Err(cannot_handle(
+                    kind,
+                    format!(
+                        "{text:?}: quantities must match the regular expression \
+                         '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+                    ),
+                ));
+            }
+        }
         Some(custom) => {
             let mut meta = object["metadata"].take();
             typed(kind, &mut meta, Some(through::<ObjectMeta>), "metadata", &mut unknown)?;
@@ -40,15 +55,15 @@ fn typed(
     unknown: &mut Vec<String>,
 ) -> Result<()> {
     let Some(codec) = codec else { return Ok(()) };
-    let decoded = codec(object).map_err(|error| {
-        status::bad_request(format!(
-            "{} in version {:?} cannot be handled as a {}: {error}",
-            kind.kind, kind.storage, kind.kind
-        ))
-    })?;
+    let decoded = codec(object).map_err(|error| cannot_handle(kind, error))?;
     let given = std::mem::replace(object, decoded);
     restrict(object, &given, path, unknown);
     Ok(())
+}
+
+fn cannot_handle(kind: &Kind, problem: impl std::fmt::Display) -> Box<Status> {
+    let (name, version) = (&kind.kind, &kind.storage);
+    status::bad_request(format!("{name} in version {version:?} cannot be handled as a {name}: {problem}"))
 }
 
 fn through<T: Serialize + DeserializeOwned>(object: &Value) -> serde_json::Result<Value> {

@@ -11,6 +11,7 @@ mod meta;
 mod names;
 mod pod_defaults;
 mod pods;
+mod quantities;
 mod services;
 mod stateful_sets;
 
@@ -66,7 +67,12 @@ pub(crate) fn decode_config(kind: &Kind, config: &mut Value) -> Result<()> {
 pub(crate) fn default(kind: &Kind, object: &mut Value) {
     match &kind.custom {
         Some(custom) => custom.default(object),
-        None => defaults::default(&kind.resource, object),
+        None => {
+            defaults::default(&kind.resource, object);
+            if quantities::in_spec_of(&kind.resource) {
+                quantities::canonicalize(&mut object["spec"]);
+            }
+        }
     }
 }
 

@@ -133,7 +133,7 @@ impl ApiService {
             Route::Target(target) => target,
         };
         let what = events::stored(&target.group, &target.plural);
-        let kind = self.store.kind(&what).ok_or_else(status::no_such_path)?;
+        let kind = self.store.kind(&what).ok_or_else(|| route::not_served(&target))?;
         let event_view = events::is_view(&target.group, &target.plural);
         let served =
             if event_view { target.version == "v1" } else { kind.versions.contains(&target.version) };

@@ -1,5 +1,10 @@
 //! Paths of the API: `/api/v1/…`, `/apis/<group>/<version>/…`.
 
+use kube::core::Status;
+
+use crate::kinds::GroupResource;
+use crate::status;
+
 /// What a path asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Route {
@@ -49,6 +54,15 @@ pub fn parse(path: &str) -> Route {
         name: rest.get(1).map(decode),
         subresource: (rest.len() > 2).then(|| rest[2..].join("/")),
     })
+}
+
+/// What to say of a collection that isn't served: a real server has it (501), or it doesn't (404).
+pub fn not_served(target: &Target) -> Box<Status> {
+    const GROUPS: [&str; 5] = ["", "apps", "batch", "autoscaling", "policy"];
+    if GROUPS.contains(&target.group.as_str()) || target.group.ends_with(".k8s.io") {
+        return status::not_implemented(GroupResource::new(target.group.clone(), target.plural.clone()));
+    }
+    status::no_such_path()
 }
 
 #[cfg(test)]

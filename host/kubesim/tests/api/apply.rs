@@ -179,3 +179,31 @@ async fn an_old_version_in_what_is_applied_conflicts() {
     stale["metadata"]["resourceVersion"] = version(&first).into();
     assert_eq!(refusal(apply(&maps, "me", stale).await).code, 409);
 }
+
+#[tokio::test]
+async fn an_object_can_be_made_to_forget_its_managers() {
+    let sim = cluster().await;
+    let maps = config_maps(&sim.client());
+    apply(&maps, "one", config_map("a", json!({"k": "1"}))).await.unwrap();
+    let forget = json!({"metadata": {"managedFields": [{}]}});
+    let stored = maps.patch("a", &PatchParams::default(), &Patch::Merge(&forget)).await.unwrap();
+    assert_eq!(managers(&stored), []);
+    apply(&maps, "two", config_map("a", json!({"k": "2"}))).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_update_takes_ownership_of_what_it_changes() {
+    let sim = cluster().await;
+    let maps = config_maps(&sim.client());
+    apply(&maps, "one", config_map("a", json!({"k": "1", "l": "1"}))).await.unwrap();
+    let change = json!({"data": {"k": "2"}});
+    let params = PatchParams { field_manager: Some("hand".into()), ..PatchParams::default() };
+    let stored = maps.patch("a", &params, &Patch::Merge(&change)).await.unwrap();
+    assert_eq!(fields_of(&stored, "one"), Some(json!({"f:data": {"f:l": {}}})));
+    assert_eq!(fields_of(&stored, "hand"), Some(json!({"f:data": {"f:k": {}}})));
+    let status = refusal(apply(&maps, "one", config_map("a", json!({"k": "1", "l": "1"}))).await);
+    assert_eq!(status.message, "Apply failed with 1 conflict: conflict with \"hand\" using v1: .data.k");
+    // What it no longer applies is not its own any more, and stays.
+    let stored = apply(&maps, "one", config_map("a", json!({"l": "1"}))).await.unwrap();
+    assert_eq!(stored.data["data"], json!({"k": "2", "l": "1"}));
+}

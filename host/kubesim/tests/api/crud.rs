@@ -248,6 +248,9 @@ async fn what_is_not_supported_says_so() {
     assert_eq!((status.code, status.reason.as_str()), (501, "NotImplemented"));
     let status = refusal(sets.get_scale("a").await);
     assert_eq!(status.code, 501);
+    let status = refusal(api(&sim.client(), "apps", "v1", "Deployment").get("a").await);
+    assert_eq!(status.message, "the embedded Kubernetes API does not support deployments.apps");
+    assert_eq!(refusal(api(&sim.client(), "example.org", "v1", "Thing").get("a").await).code, 404);
 }
 
 #[tokio::test]

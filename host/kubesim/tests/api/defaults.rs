@@ -42,6 +42,24 @@ async fn a_stateful_set_is_filled_in() {
 }
 
 #[tokio::test]
+async fn quantities_are_stored_in_one_form_and_applying_another_changes_nothing() {
+    let sim = cluster().await;
+    let sets = stateful_sets(&sim.client());
+    let with = |memory: Value| {
+        let mut value = stateful_set("a");
+        value["spec"]["template"]["spec"]["containers"][0]["resources"] =
+            json!({"limits": {"memory": memory}});
+        value
+    };
+    let first = apply(&sets, "me", with("1024Mi".into())).await.unwrap();
+    let limits = &first.data["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"];
+    assert_eq!(limits["memory"], "1Gi");
+    let again = apply(&sets, "me", with("1024Mi".into())).await.unwrap();
+    assert_eq!((version(&again), again.metadata.generation), (version(&first), Some(1)));
+    assert_eq!(refusal(apply(&sets, "me", with("lots".into())).await).code, 400);
+}
+
+#[tokio::test]
 async fn a_service_gets_an_address_that_never_changes() {
     let sim = cluster().await;
     let services = api(&sim.client(), "", "v1", "Service");

@@ -19,7 +19,7 @@ use crate::{
     hub::Hub,
     sources::Sources,
     status::timestamp,
-    store::{Store, relays},
+    store::{Store, need_not_last, relays},
 };
 
 /// Regions that are published at once. Each takes a connection while it is.
@@ -97,6 +97,8 @@ pub async fn publish_next(relay: &Relay) -> sqlx::Result<Step> {
         Ok(Err(error)) => fail(&mut transaction, relay, region, lease.failures, &error.to_string()).await?,
         Err(_) => fail(&mut transaction, relay, region, lease.failures, "the bus does not answer").await?,
     };
+    // What is not remembered as published is published again, which is harmless.
+    need_not_last(&mut transaction).await?;
     transaction.commit().await?;
     Ok(step)
 }

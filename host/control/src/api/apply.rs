@@ -119,7 +119,6 @@ async fn write(
     resources::remove(transaction, revision, now, &removals).await?;
     resources::update(transaction, revision, now, &plan.updates).await?;
     resources::insert(transaction, &order.site, revision, now, &plan.inserts).await?;
-    sites::set_revision(transaction, &order.site, revision).await?;
     let entry = history::Entry {
         site: &order.site,
         revision,

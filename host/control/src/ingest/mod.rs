@@ -26,7 +26,7 @@ use crate::{
     store::{
         Store,
         heartbeats::{self, NewHeartbeat, Seen},
-        is_transient, regions, relays, resources, signed, statuses,
+        is_transient, need_not_last, regions, relays, resources, signed, statuses,
     },
 };
 use batch::Batch;
@@ -75,6 +75,10 @@ pub async fn handle(ingest: &Ingest, records: &[Record]) -> sqlx::Result<Handled
     let mut transaction = ingest.store.begin().await?;
     let mut touched = take_statuses(&mut transaction, ingest, &batch).await?;
     let changed = touched.len();
+    if changed == 0 {
+        // Heartbeats are repeated, with all that follows from them; reports are not.
+        need_not_last(&mut transaction).await?;
+    }
     let beats: Vec<NewHeartbeat> = batch.heartbeats.into_values().collect();
     let news = take_heartbeats(&mut transaction, ingest, &beats).await?;
     touched.extend(news.unborn);

@@ -16,10 +16,11 @@ pub(crate) struct Entry<'a> {
     pub changes: serde_json::Value,
 }
 
-/// Records a revision.
+/// Brings a locked site to a revision, and records what it changed. One statement: the two belong together.
 pub(crate) async fn record(transaction: &mut PgConnection, entry: Entry<'_>) -> sqlx::Result<()> {
     let query = sqlx::query(
-        "INSERT INTO history (site, revision, applied_at, request_id, author, changes)
+        "WITH revised AS (UPDATE sites SET revision = $2 WHERE name = $1)
+         INSERT INTO history (site, revision, applied_at, request_id, author, changes)
          VALUES ($1, $2, $3, $4, $5, $6)",
     );
     let query = query.bind(entry.site.as_str()).bind(signed(entry.revision)).bind(entry.applied_at);

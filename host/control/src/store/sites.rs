@@ -3,7 +3,7 @@
 use senren_api::SiteName;
 use sqlx::PgConnection;
 
-use super::{signed, unsigned};
+use super::unsigned;
 
 /// Locks the site until the transaction ends, making it known if it is new, and returns its revision. Applies of one
 /// site happen one after the other because of this.
@@ -23,15 +23,4 @@ pub(crate) async fn lock(transaction: &mut PgConnection, site: &SiteName) -> sql
 pub(crate) async fn revision(connection: &mut PgConnection, site: &SiteName) -> sqlx::Result<u64> {
     let query = sqlx::query_scalar("SELECT revision FROM sites WHERE name = $1").bind(site.as_str());
     Ok(query.fetch_optional(connection).await?.map_or(0, unsigned))
-}
-
-/// Sets the revision of a locked site.
-pub(crate) async fn set_revision(
-    transaction: &mut PgConnection,
-    site: &SiteName,
-    revision: u64,
-) -> sqlx::Result<()> {
-    let query = sqlx::query("UPDATE sites SET revision = $2 WHERE name = $1");
-    query.bind(site.as_str()).bind(signed(revision)).execute(transaction).await?;
-    Ok(())
 }

@@ -132,23 +132,14 @@ fn usable(input: &Input<Spec, Config>, seen: &Seen, ready_replicas: usize) -> St
     if let Some(trouble) = seen.trouble(input) {
         return Status::new(Phase::Degraded, true, trouble.reason, trouble.message);
     }
-    let phase = match input.last_phase() {
-        Some("Updating") => Phase::Updating,
-        _ if !existed(input) => Phase::Creating,
-        _ if seen.rolling() => Phase::Updating,
-        _ => Phase::Degraded,
-    };
+    let phase = phase(input, seen);
     let message = format!("{ready_replicas} of {wanted} replicas are in sync");
     Status::new(phase, true, "ReplicasNotReady", message)
 }
 
 /// The primary does not serve the current spec; why?
 fn unusable(input: &Input<Spec, Config>, seen: &Seen) -> Status {
-    let phase = match (existed(input), seen.rolling()) {
-        (false, _) => Phase::Creating,
-        (true, true) => Phase::Updating,
-        (true, false) => Phase::Degraded,
-    };
+    let phase = phase(input, seen);
     match seen.trouble(input) {
         Some(trouble) if trouble.may_pass => Status::new(phase, false, trouble.reason, trouble.message),
         Some(trouble) => Status::new(Phase::Failed, false, trouble.reason, trouble.message),
@@ -156,6 +147,16 @@ fn unusable(input: &Input<Spec, Config>, seen: &Seen) -> Status {
             let reason = if phase == Phase::Updating { "RollingRestart" } else { "PrimaryNotReady" };
             Status::new(phase, false, reason, "waiting for the primary to answer")
         }
+    }
+}
+
+/// The word for what is not as it should be, where no pod is in trouble. An update lasts until all is ready again.
+fn phase(input: &Input<Spec, Config>, seen: &Seen) -> Phase {
+    match input.last_phase() {
+        _ if !existed(input) => Phase::Creating,
+        Some("Updating") => Phase::Updating,
+        _ if seen.rolling() => Phase::Updating,
+        _ => Phase::Degraded,
     }
 }
 

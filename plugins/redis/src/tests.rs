@@ -104,6 +104,16 @@ fn the_primary_makes_it_ready() {
         // An older pod serves an older spec.
         (json!({}), "Ready", vec![pod(0, "rev-0", true)], "Degraded", false, "PrimaryNotReady"),
         (json!({}), "Ready", vec![], "Degraded", false, "PrimaryNotReady"),
+        // An update lasts until all is ready again.
+        (json!({}), "Updating", vec![pod(0, "rev-1", false)], "Updating", false, "RollingRestart"),
+        (
+            json!({"replicas": 1}),
+            "Updating",
+            vec![pod(0, "rev-1", true)],
+            "Updating",
+            true,
+            "ReplicasNotReady",
+        ),
         (json!({"replicas": 1}), "", vec![pod(0, "rev-1", true)], "Creating", true, "ReplicasNotReady"),
         (json!({"replicas": 1}), "Ready", vec![pod(0, "rev-1", true)], "Degraded", true, "ReplicasNotReady"),
         (

@@ -220,40 +220,100 @@ async fn a_stale_reading_is_harmless() {
     plane.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_crash_at_any_write_ends_where_no_crash_does() {
-    let spec = json!({"replicas": 1, "password": true});
-    let (whole, writes) = {
-        let cluster = Cluster::start().await;
-        let plane = cluster.plane();
-        cluster.declare("redis", "cache", 1, spec.clone()).await;
-        cluster.until_ready("redis", "cache", 1).await;
-        until_quiet(&plane.tap).await;
-        let writes = plane.tap.writes();
-        plane.stop().await;
-        (cluster.leftovers().await, writes)
-    };
-    assert!(writes > 8, "{writes}");
-    for crash in (0..writes).flat_map(|number| [Crash::Before(number), Crash::After(number)]) {
-        let cluster = Cluster::start().await;
-        let plane = cluster.plane_with(crash, plugins());
-        cluster.declare("redis", "cache", 1, spec.clone()).await;
-        // A crash that the number of writes never reaches is none: there are fewer where events come together.
-        for _ in 0..200 {
-            if plane.tap.dead() || cluster.status("redis", "cache").await.phase == "Ready" {
-                break;
+/// What a plane is to do while it crashes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Work {
+    Create,
+    Change,
+    Delete,
+}
+
+impl Work {
+    async fn begin(self, cluster: &Cluster) {
+        match self {
+            Work::Create => {
+                cluster.declare("redis", "cache", 1, json!({"replicas": 1, "password": true})).await
             }
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            Work::Change => {
+                let spec =
+                    json!({"replicas": 0, "password": true, "persistence": {"enabled": true, "size": "2Gi"}});
+                cluster.declare("redis", "cache", 2, spec).await;
+            }
+            Work::Delete => cluster.delete("redis", "cache").await,
         }
-        plane.stop().await;
-        let plane = cluster.plane();
-        cluster.until_ready("redis", "cache", 1).await;
-        until_quiet(&plane.tap).await;
-        assert_eq!(cluster.leftovers().await, whole, "{crash:?}");
-        cluster.delete("redis", "cache").await;
-        cluster.until_gone("redis", "cache").await;
-        assert_eq!(cluster.leftovers().await, Vec::<String>::new(), "{crash:?}");
-        plane.stop().await;
-        cluster.sim.shutdown().await;
     }
+
+    async fn done(self, cluster: &Cluster) -> bool {
+        let status = cluster.status("redis", "cache").await;
+        match self {
+            Work::Create => status.phase == "Ready" && status.senren_generation == 1,
+            Work::Change => status.phase == "Ready" && status.senren_generation == 2,
+            Work::Delete => cluster.get("redis", "cache").await.is_none(),
+        }
+    }
+
+    async fn until_done(self, cluster: &Cluster) {
+        match self {
+            Work::Create => drop(cluster.until_ready("redis", "cache", 1).await),
+            Work::Change => drop(cluster.until_ready("redis", "cache", 2).await),
+            Work::Delete => cluster.until_gone("redis", "cache").await,
+        }
+    }
+}
+
+/// Does the work with a plane that crashes, then with one that doesn't. Returns how often the first wrote, and what
+/// there is in the end.
+async fn crash(work: Work, crash: Crash) -> (usize, Vec<String>) {
+    let cluster = Cluster::start().await;
+    if work != Work::Create {
+        let plane = cluster.plane();
+        Work::Create.begin(&cluster).await;
+        Work::Create.until_done(&cluster).await;
+        until_quiet(&plane.tap).await;
+        plane.stop().await;
+    }
+    let plane = cluster.plane_with(crash, plugins());
+    work.begin(&cluster).await;
+    // It may write less often than the last one did, where events come together: then this is no crash.
+    while !plane.tap.dead() && !work.done(&cluster).await {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    if crash == Crash::Never {
+        until_quiet(&plane.tap).await;
+    }
+    let writes = plane.tap.writes();
+    plane.stop().await;
+
+    let plane = cluster.plane();
+    work.until_done(&cluster).await;
+    until_quiet(&plane.tap).await;
+    plane.stop().await;
+    let end = cluster.leftovers().await;
+    cluster.sim.shutdown().await;
+    (writes, end)
+}
+
+async fn check_crashes(work: Work) {
+    let (writes, end) = crash(work, Crash::Never).await;
+    assert!(writes > 3, "{work:?}: {writes} writes");
+    for number in 0..writes {
+        for at in [Crash::Before(number), Crash::After(number)] {
+            assert_eq!(crash(work, at).await.1, end, "{work:?}, {at:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_at_any_write_of_a_creation_ends_where_none_does() {
+    check_crashes(Work::Create).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_at_any_write_of_a_change_ends_where_none_does() {
+    check_crashes(Work::Change).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_at_any_write_of_a_deletion_ends_where_none_does() {
+    check_crashes(Work::Delete).await;
 }

@@ -305,7 +305,7 @@ fn custom(kind: &str, plural: &str) -> ApiResource {
 pub async fn until_quiet(tap: &Tap) {
     loop {
         let before = tap.writes();
-        tokio::time::sleep(Duration::from_millis(150)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
         if tap.writes() == before {
             return;
         }

@@ -90,7 +90,7 @@ async fn apply_one(
     settled: &mut Settled,
 ) -> Result<Change, Failure> {
     let namespace = &resource.key.namespace;
-    let failed = |source| Failure::Apply { id: child.id.clone(), source };
+    let failed = |source| Failure::Apply { id: child.id.clone().into(), source };
     match (existing, child.mode) {
         // Once it is gone there is news, and it is created again.
         (Some(existing), _) if existing.metadata.deletion_timestamp.is_some() => return Ok(Change::None),

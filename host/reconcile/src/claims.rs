@@ -37,7 +37,7 @@ pub(crate) async fn expand(
                     let id = ObjectId::new(kind(), claim.name_any());
                     let patch = json!({"spec": {"resources": {"requests": {"storage": storage}}}});
                     let grown = kube.merge(namespace, &id, &patch).await;
-                    grown.map_err(|source| Failure::Apply { id, source })?;
+                    grown.map_err(|source| Failure::Apply { id: id.into(), source })?;
                     grew = true;
                 }
             }

@@ -52,7 +52,7 @@ pub enum Failure {
     #[error("{id}: {}", explain(.source))]
     Apply {
         /// Which object.
-        id: ObjectId,
+        id: Box<ObjectId>,
         /// Its answer.
         source: kube::Error,
     },

@@ -167,7 +167,7 @@ async fn create(kube: &Kube, rules: &Rules, secret: &Wanted) -> Result<wit::Secr
     match kube.create(&rules.namespace, &secret.id, &manifest(secret, rules)).await {
         Ok(created) => return Ok(state(&created)),
         Err(kube::Error::Api(status)) if status.code == 409 => {}
-        Err(source) => return Err(Failure::Apply { id: secret.id.clone(), source }),
+        Err(source) => return Err(Failure::Apply { id: secret.id.clone().into(), source }),
     }
     // It was there after all: ours, unless somebody else's has the name.
     let existing = kube

@@ -3,7 +3,8 @@
 
 mod common;
 
-use common::Cluster;
+use common::{Cluster, Crash, plugins};
+use senren_engine::PluginSet;
 use serde_json::json;
 
 /// What each mode shows: reason, and how the message begins.
@@ -147,5 +148,61 @@ async fn a_plugin_that_never_settles_is_slowed_down() {
     tokio::time::sleep(std::time::Duration::from_secs(3)).await;
     let writes = plane.tap.writes();
     assert!((5..100).contains(&writes), "{writes} writes in 3 s");
+    plane.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spec_that_is_no_longer_accepted_runs_on_and_one_that_never_was_does_not_begin() {
+    let cluster = Cluster::start().await;
+    let plane = cluster.plane();
+    let refused = json!({"mode": "fault", "in": "admit"});
+    // Through the control plane, so it was once admitted.
+    cluster.declare("misbehaving", "old", 1, refused.clone()).await;
+    let status = cluster.until_ready("misbehaving", "old", 1).await;
+    let accepted = status.conditions.iter().find(|condition| condition.kind == "SpecAccepted").unwrap();
+    assert_eq!((accepted.status.as_str(), accepted.message.as_str()), ("False", "/mode: refused on request"));
+
+    cluster.declare_by_hand("misbehaving", "new", refused).await;
+    let status = cluster.until("misbehaving", "new", "refused", |status| !status.reason.is_empty()).await;
+    assert_eq!(
+        (status.reason.as_str(), status.message.as_str()),
+        ("InvalidSpec", "the spec is refused: /mode: refused on request")
+    );
+    assert_eq!(cluster.names("ConfigMap").await, ["old"]);
+    plane.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_plugin_a_resource_says_so_and_goes_on_when_it_is_back() {
+    let cluster = Cluster::start().await;
+    let served = plugins();
+    let plane = cluster.plane_with(Crash::Never, served.clone());
+    cluster.declare("misbehaving", "db", 1, json!({"mode": "ok"})).await;
+    cluster.until_ready("misbehaving", "db", 1).await;
+
+    served.swap(PluginSet::default());
+    let gone = |status: &senren_reconcile::status::Status| status.reason == "NoPlugin";
+    let status = cluster.until("misbehaving", "db", "without a plugin", gone).await;
+    assert_eq!((status.phase.as_str(), status.ready), ("Degraded", true));
+    assert!(status.message.contains(".wasm"), "{}", status.message);
+    assert_eq!(cluster.names("ConfigMap").await, ["db"]);
+
+    let all = common::loaded();
+    served.swap(PluginSet::of(all).0);
+    cluster.until_ready("misbehaving", "db", 1).await;
+    plane.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resource_makes_way_for_another_type_of_its_name() {
+    let cluster = Cluster::start().await;
+    let plane = cluster.plane();
+    cluster.declare("redis", "db", 1, json!({})).await;
+    cluster.until_ready("redis", "db", 1).await;
+    cluster.delete("redis", "db").await;
+    cluster.declare("misbehaving", "db", 2, json!({"mode": "ok"})).await;
+    cluster.until_gone("redis", "db").await;
+    cluster.until_ready("misbehaving", "db", 2).await;
+    assert_eq!(cluster.leftovers().await, ["ConfigMap db"]);
     plane.stop().await;
 }

@@ -30,7 +30,7 @@ use tower::{BoxError, Layer, Service};
 pub const NAMESPACE: &str = "senren-default";
 
 /// The plugins, built and compiled once per test process.
-pub fn plugins() -> Plugins {
+pub fn loaded() -> Vec<Plugin> {
     static LOADED: OnceLock<Vec<Plugin>> = OnceLock::new();
     let loaded = LOADED.get_or_init(|| {
         let engine = Engine::new(EngineConfig::default()).unwrap();
@@ -42,7 +42,12 @@ pub fn plugins() -> Plugins {
             })
             .into()
     });
-    let (set, problems) = PluginSet::of(loaded.clone());
+    loaded.clone()
+}
+
+/// A set of them all.
+pub fn plugins() -> Plugins {
+    let (set, problems) = PluginSet::of(loaded());
     assert!(problems.is_empty(), "{problems:?}");
     Plugins::new(set)
 }
@@ -205,18 +210,28 @@ impl Cluster {
 
     /// Writes a custom resource as intake does.
     pub async fn declare(&self, kind: &str, name: &str, generation: u64, spec: Value) {
+        let annotations =
+            json!({names::UID: format!("uid-{name}"), names::GENERATION: generation.to_string()});
+        self.apply(kind, name, annotations, spec).await;
+    }
+
+    async fn apply(&self, kind: &str, name: &str, annotations: Value, spec: Value) {
         let resource = if kind == "redis" { "RedisDatabase" } else { "MisbehavingDatabase" };
         let object = json!({
             "apiVersion": "senren.io/v1", "kind": resource,
             "metadata": {
-                "name": name, "namespace": NAMESPACE,
+                "name": name, "namespace": NAMESPACE, "annotations": annotations,
                 "labels": names::plane_labels(&Self::settings().region),
-                "annotations": {names::UID: format!("uid-{name}"), names::GENERATION: generation.to_string()},
             },
             "spec": spec,
         });
         let params = PatchParams::apply(names::INTAKE_MANAGER).force();
         self.api(kind).patch(name, &params, &Patch::Apply(&object)).await.unwrap();
+    }
+
+    /// Writes a custom resource as somebody with kubectl does.
+    pub async fn declare_by_hand(&self, kind: &str, name: &str, spec: Value) {
+        self.apply(kind, name, json!({}), spec).await;
     }
 
     pub async fn annotate(&self, kind: &str, name: &str, key: &str, value: Value) {

@@ -109,15 +109,18 @@ pub(crate) fn complete(definition: &mut Value) {
     definition["status"] = json!({
         "conditions": [], "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": stored,
     });
-    definition["metadata"]["finalizers"] = match definition["metadata"]["finalizers"].take() {
-        Value::Array(mut finalizers) => {
-            if !finalizers.iter().any(|f| f == CLEANUP) {
-                finalizers.push(CLEANUP.into());
-            }
-            finalizers.into()
-        }
-        _ => json!([CLEANUP]),
-    };
+}
+
+/// A definition that is being deleted stays until its objects are gone.
+pub(crate) fn hold(definition: &mut Value) {
+    let meta = &mut definition["metadata"];
+    let mut finalizers = meta["finalizers"].as_array().cloned().unwrap_or_default();
+    if !finalizers.iter().any(|f| f == CLEANUP) {
+        finalizers.push(CLEANUP.into());
+    }
+    meta["finalizers"] = finalizers.into();
+    let status = &mut definition["status"];
+    condition(status, "Terminating", "True", "InstanceDeletionPending", "CustomResource deletion is pending");
 }
 
 /// What is wrong with a definition.

@@ -7,6 +7,7 @@ use jiff::{Timestamp, ToSpan};
 use serde_json::{Value, json};
 
 use crate::apply::managed::now;
+use crate::crd;
 use crate::kinds::{self, GroupResource};
 use crate::status::{self, Result};
 use crate::store::{Key, Object, State, Store};
@@ -93,6 +94,9 @@ impl State {
         set_finalizers(&mut object, options.propagation);
         let grace = if *what == kinds::PODS { pod_grace(&old, options) } else { 0 };
         mark(&mut object, grace);
+        if *what == kinds::DEFINITIONS && old["metadata"].get("deletionTimestamp").is_none() {
+            crd::hold(&mut object);
+        }
         if *what == kinds::NAMESPACES {
             object["status"]["phase"] = "Terminating".into();
         }

@@ -6,8 +6,8 @@
 //!
 //! From the bottom up:
 //! [`store`] keeps objects, the revision counter and the history that watches read; [`kinds`] says which kinds
-//! there are; `write`, `delete`, `apply`, `admit` are the verbs with all their rules; `collect` and `namespace`
-//! are the controllers that delete by ownership and by namespace; `journal` makes it all outlive the process;
+//! there are; `write`, `delete`, `apply` are the verbs, `admit` and `crd` the rules they obey; `collect` holds the
+//! controllers that delete by ownership and by namespace; `journal` makes it all outlive the process;
 //! `service` turns HTTP requests into verbs; [`faults`] goes in between and makes trouble;
 //! [`workloads`] gives StatefulSets, Jobs and Pods a life.
 

@@ -60,7 +60,10 @@ impl LabelSelector {
                 Some("Exists") => Requirement::Exists(key),
                 Some("DoesNotExist") => Requirement::Absent(key),
                 other => {
-                    return Err(format!("{} is not a valid label selector operator", other.unwrap_or("\"\"")));
+                    return Err(format!(
+                        "{} is not a valid label selector operator",
+                        other.unwrap_or("\"\"")
+                    ));
                 }
             });
         }

@@ -346,8 +346,13 @@ fn delete_options(call: &Call, body: &Bytes) -> Result<DeleteOptions> {
 
 fn parse_json(body: &Bytes) -> Result<Value> {
     serde_json::from_slice(body).map_err(|error| {
+        let start = body.iter().find(|b| !b.is_ascii_whitespace());
+        if start.is_some_and(|b| b.is_ascii_alphabetic() || *b == b'-' || *b == b'#') {
+            return status::not_implemented("bodies in YAML");
+        }
         status::bad_request(format!(
-            "the object provided is unrecognized: couldn't get version/kind; json parse error: {error}"
+            "the object provided is unrecognized: couldn't get version/kind; json parse \
+             error: {error}"
         ))
     })
 }

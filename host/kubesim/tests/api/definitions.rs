@@ -10,6 +10,11 @@ async fn a_kind_is_served_once_its_definition_is_established() {
     assert_eq!(refusal(widgets(&client).get("a").await).code, 404);
     create(&definitions(&client), definition(widget_schema())).await;
     established(&client).await;
+    let stored = definitions(&client).get("widgets.example.com").await.unwrap();
+    assert_eq!(
+        (stored.metadata.finalizers, &stored.data["spec"]["names"]["listKind"]),
+        (None, &json!("WidgetList"))
+    );
     let created = create(&widgets(&client), widget("a", json!({"size": 1}))).await;
     assert_eq!(created.data["spec"], json!({"size": 1, "color": "red"}));
     assert_eq!(created.metadata.generation, Some(1));

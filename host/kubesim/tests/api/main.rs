@@ -8,6 +8,7 @@ mod defaults;
 mod definitions;
 mod faults;
 mod persistence;
+mod robust;
 mod scale;
 mod support;
 mod watch;

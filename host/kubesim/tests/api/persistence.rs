@@ -90,3 +90,36 @@ async fn two_clusters_do_not_share_a_directory() {
     let second = KubeSim::start(Config { data_dir: Some(dir.path().to_owned()), ..Config::default() }).await;
     assert!(second.err().unwrap().to_string().contains("another embedded cluster"));
 }
+
+#[tokio::test]
+async fn what_was_answered_is_in_the_journal_before_the_answer() {
+    let (dir, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let sim = open(dir.path()).await;
+    let created = create(&config_maps(&sim.client()), config_map("a", json!({"k": "v"}))).await;
+    // As after kill -9: nothing had a chance to be flushed.
+    std::fs::copy(dir.path().join("objects.jsonl"), copy.path().join("objects.jsonl")).unwrap();
+    let other = open(copy.path()).await;
+    assert_eq!(config_maps(&other.client()).get("a").await.unwrap(), created);
+}
+
+#[tokio::test]
+async fn a_deletion_that_was_interrupted_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let sim = open(dir.path()).await;
+    let maps = config_maps(&sim.client());
+    let owner = create(&maps, config_map("owner", json!({}))).await;
+    sim.shutdown().await;
+    // The owner goes, and the process dies before the garbage collector has seen it.
+    let journal = dir.path().join("objects.jsonl");
+    let child = owned_by(config_map("child", json!({})), &owner);
+    let mut child = child;
+    child["metadata"]["uid"] = "u".into();
+    child["metadata"]["namespace"] = "default".into();
+    child["metadata"]["resourceVersion"] = "90".into();
+    let put = json!({"r": 90, "g": "", "p": "configmaps", "o": child});
+    let removed = json!({"r": 91, "g": "", "p": "configmaps", "d": ["default", "owner"]});
+    let mut file = std::fs::OpenOptions::new().append(true).open(journal).unwrap();
+    writeln!(file, "{put}\n{removed}").unwrap();
+    let sim = open(dir.path()).await;
+    gone(&config_maps(&sim.client()), "child").await;
+}

@@ -46,9 +46,8 @@ fn no_process_is_left_behind_whatever_ends_it() {
 }
 
 #[test]
-fn the_command_line_works_against_it() {
+fn waiting_for_a_region_that_was_never_seen_warns_and_times_out() {
     let dev = Dev::start(NOTHING);
-    // No region runs yet that the file names: the apply is accepted, and warns.
     let ended = dev.apply(ONE, &["--wait", "--timeout", "1s"]);
     ended.check(5, &["RegionNeverSeen", "not ready after 1s", "aws:us-east-1  cache: Pending"]);
 }
@@ -79,7 +78,7 @@ fn what_the_control_plane_refuses_is_told_at_its_place_in_the_file() {
     let bad = ONE.replace("memory_mb: 64", "memory_mb: -1\n      colour: red");
     dev.apply(&bad, &[]).check(
         2,
-        &["has 2 problems", "apply.yaml:7:18: databases[0].spec/memory_mb: ", "apply.yaml:8:", "colour"],
+        &["has 2 problems", "apply.yaml:6:18: databases[0].spec/memory_mb: ", "apply.yaml:7:15: databases[0].spec/colour: "],
     );
     dev.apply(&ONE.replace("redis", "oracle"), &[])
         .check(2, &["apply.yaml:3:11: databases[0].type: ", "no region has a plugin", "\"oracle\""]);

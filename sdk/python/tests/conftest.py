@@ -5,6 +5,7 @@ SENREN_BIN names the binary; PLUGIN_DIR the plugins, if they are not beside it.
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
@@ -13,11 +14,11 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import Iterator
+from typing import Any, Generator, Iterable, Iterator
 
 import pytest
 
-from senren import SenrenClient
+from senren import ApplyResult, Database, SenrenClient, SiteStatus, StatusEvent
 
 ROOT = Path(__file__).resolve().parents[3]
 REGION = "aws:us-east-1"
@@ -75,10 +76,29 @@ def _wait_for_regions(process: subprocess.Popen[bytes], address: str, output: Pa
     pytest.fail(f"senren dev did not come up at {address}:\n{output.read_text()}")
 
 
+class SiteClient(SenrenClient):
+    """A client of one site: what one test leaves behind is not in another's way."""
+
+    def __init__(self, endpoint: str, site: str) -> None:
+        super().__init__(endpoint)
+        self.site = site
+
+    def apply_state(self, databases: Iterable[Database], site: str | None = None, **rest: Any) -> ApplyResult:
+        return super().apply_state(databases, site or self.site, **rest)
+
+    def get_status(self, site: str | None = None, **rest: Any) -> SiteStatus:
+        return super().get_status(site or self.site, **rest)
+
+    def watch_status(self, site: str | None = None, **rest: Any) -> Generator[StatusEvent, None, None]:
+        return super().watch_status(site or self.site, **rest)
+
+
+_sites = itertools.count(1)
+
+
 @pytest.fixture
 def client(endpoint: str) -> Iterator[SenrenClient]:
-    """A client; its site is empty before and after."""
-    with SenrenClient(endpoint) as client:
-        client.apply_state([], wait=True, timeout=60)
+    """A client of a site that nothing was ever applied to."""
+    with SiteClient(endpoint, f"test-{next(_sites)}") as client:
         yield client
-        client.apply_state([], wait=True, timeout=60)
+        client.apply_state([])

@@ -151,12 +151,11 @@ impl Cluster {
                     // Its status changed, most likely. Decide again about what is there now.
                     let Some(now) = self.find(&cr.type_name, &cr.key).await? else { return Ok(None) };
                     let same = now.kubernetes_uid == cr.kubernetes_uid && now.uid == cr.uid;
-                    if !same
-                        || now.protected
-                        || now.deleting
-                        || now.resource_version == current.resource_version
-                    {
+                    if !same || now.protected || now.deleting {
                         return Ok(Some(now));
+                    }
+                    if now.resource_version == current.resource_version {
+                        return Err(WriteError::of(what, &error));
                     }
                     current = now;
                 }

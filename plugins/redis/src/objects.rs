@@ -145,6 +145,8 @@ fn container(input: &Input<Spec, Config>, names: &Names) -> Value {
         "command": ["sh", "/etc/redis/start.sh"],
         "env": environment(input, names),
         "ports": [{"name": "redis", "containerPort": PORT}],
+        // So that the status can say why it does not start.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
         "resources": {"requests": {"cpu": "50m", "memory": memory}, "limits": {"memory": memory}},
         "volumeMounts": [
             {"name": "config", "mountPath": "/etc/redis", "readOnly": true},

@@ -281,14 +281,24 @@ impl Container {
         if let Some(last) = &self.last_state.terminated {
             let separator = if message.is_empty() { "" } else { "; " };
             message.push_str(&format!("{separator}it last ended with exit status {}", last.exit_code));
-            for detail in [&last.reason, &last.message] {
-                if !detail.is_empty() && detail != "Error" {
-                    message.push_str(&format!(", {}", detail.trim()));
-                }
+            if !last.reason.is_empty() && last.reason != "Error" {
+                message.push_str(&format!(", {}", last.reason));
+            }
+            if let Some(words) = last_words(&last.message) {
+                message.push_str(&format!(": {words}"));
             }
         }
         Some(Trouble::of(&waiting.reason, pod, &message, false))
     }
+}
+
+/// What a container said at last, often the end of its log: the last few lines as one.
+fn last_words(message: &str) -> Option<String> {
+    const LINES: usize = 4;
+    let lines: Vec<&str> = message.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let last = &lines[lines.len().saturating_sub(LINES)..];
+    let words: String = last.join("; ").chars().take(400).collect();
+    (!words.is_empty()).then_some(words)
 }
 
 impl Trouble {
@@ -341,7 +351,16 @@ mod tests {
         let starting =
             json!({"containerStatuses": [{"state": {"waiting": {"reason": "ContainerCreating"}}}]});
         let evicted = json!({"phase": "Failed", "reason": "Evicted", "message": "disk pressure"});
+        let fatal = json!({"containerStatuses": [{
+            "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}},
+            "lastState": {"terminated": {"exitCode": 1, "reason": "Error", "message": "a\nb\n\n'hz x'\nno integer\n bye\n"}},
+        }]});
         for (status, reason, message) in [
+            (
+                fatal,
+                "CrashLoopBackOff",
+                "pod x-0: back-off; it last ended with exit status 1: b; 'hz x'; no integer; bye",
+            ),
             (
                 crash,
                 "CrashLoopBackOff",

@@ -11,6 +11,13 @@ while [ "$tries" -lt 60 ]; do
         PONG*"$sign"*) exit 0 ;;
     esac
     tries=$((tries + 1))
+    # When the password changes, replicas get it first, and cannot have the data of a primary that does not know it
+    # yet. They must not hold up the update that brings it there.
+    case "$sign$answer" in
+        master*PONG*)
+            [ $((tries % 10)) -ne 0 ] || case "$(redis-cli -h "$PRIMARY" ping 2>&1)" in *AUTH*) exit 0 ;; esac
+            ;;
+    esac
     if [ "$tries" -lt 25 ]; then sleep 0.02; else sleep 0.1; fi
 done
 case "$answer" in

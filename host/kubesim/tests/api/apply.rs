@@ -207,3 +207,58 @@ async fn an_update_takes_ownership_of_what_it_changes() {
     let stored = apply(&maps, "one", config_map("a", json!({"l": "1"}))).await.unwrap();
     assert_eq!(stored.data["data"], json!({"k": "2", "l": "1"}));
 }
+
+#[tokio::test]
+async fn applying_the_same_again_is_nothing_for_any_kind() {
+    let sim = cluster().await;
+    let client = sim.client();
+    let mut set = stateful_set("a");
+    set["spec"]["volumeClaimTemplates"] = json!([{"metadata": {"name": "data"}, "spec": {
+        "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1024Mi"}}}}]);
+    set["spec"]["template"]["spec"]["tolerations"] = json!([{"key": "x", "operator": "Exists"}]);
+    set["spec"]["template"]["spec"]["containers"][0]["livenessProbe"] = json!({"httpGet": {"port": "redis"}});
+    let pod = json!({"containers": [{"name": "c", "image": "busybox"}], "restartPolicy": "Never"});
+    let claim = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
+    for (group, kind, mut value) in [
+        ("", "ConfigMap", json!({"data": {"a": "b"}})),
+        ("", "Secret", json!({"stringData": {"a": "b"}})),
+        ("", "Secret", json!({"data": {"a": "Yg=="}, "type": "Opaque"})),
+        ("", "Service", json!({"spec": {"ports": [{"port": 1}], "selector": {"a": "b"}}})),
+        (
+            "",
+            "Service",
+            json!({"spec": {"clusterIP": "None", "ports": [{"port": 1}], "publishNotReadyAddresses": true}}),
+        ),
+        ("", "PersistentVolumeClaim", json!({"spec": claim})),
+        ("", "Pod", json!({"spec": pod})),
+        ("apps", "StatefulSet", set),
+        ("batch", "Job", json!({"spec": {"template": {"spec": pod}}})),
+        (
+            "coordination.k8s.io",
+            "Lease",
+            json!({"spec": {"holderIdentity": "x", "renewTime": "2026-01-01T00:00:00.000000Z"}}),
+        ),
+        (
+            "policy",
+            "PodDisruptionBudget",
+            json!({"spec": {"maxUnavailable": 1, "selector": {"matchLabels": {"a": "b"}}}}),
+        ),
+        (
+            "discovery.k8s.io",
+            "EndpointSlice",
+            json!({"addressType": "IPv4", "endpoints": [{"addresses": ["127.0.0.1"]}], "ports": [{"port": 1}]}),
+        ),
+    ] {
+        let objects = api(&client, group, "v1", kind);
+        value["apiVersion"] = if group.is_empty() { "v1".into() } else { format!("{group}/v1").into() };
+        value["kind"] = kind.into();
+        value["metadata"] = json!({"name": "a", "labels": {"x": "y"}});
+        let first = apply(&objects, "me", value.clone()).await.unwrap();
+        let again = apply(&objects, "me", value.clone()).await.unwrap();
+        assert_eq!(again, first, "{kind}");
+        // Nor does writing back what was read, or applying it from elsewhere.
+        let written = objects.replace("a", &kube::api::PostParams::default(), &first).await.unwrap();
+        assert_eq!(version(&written), version(&first), "{kind}");
+        objects.delete("a", &kube::api::DeleteParams::default()).await.unwrap();
+    }
+}

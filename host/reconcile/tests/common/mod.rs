@@ -21,7 +21,7 @@ use kube::{
 };
 use parking_lot::Mutex;
 use senren_engine::{Engine, EngineConfig, Plugin, PluginSet, Plugins};
-use senren_kubesim::{ApiResponse, Config, KubeSim, Workloads, workloads::Simulated};
+use senren_kubesim::{ApiResponse, Config, KubeSim, Workloads, faults::Faults, workloads::Simulated};
 use senren_reconcile::{Reconciler, Settings, names, status::Status};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -192,7 +192,17 @@ impl Cluster {
 
     pub fn plane_with(&self, crash: Crash, plugins: Plugins) -> Plane {
         let tap = Tap::new(crash);
-        let client = self.sim.client_with(tap.clone());
+        self.run(self.sim.client_with(tap.clone()), tap, plugins)
+    }
+
+    /// A plane between which and the API server things go wrong.
+    pub fn plane_in_trouble(&self, faults: Faults) -> Plane {
+        let tap = Tap::new(Crash::Never);
+        let layers = tower::layer::util::Stack::new(faults, tap.clone());
+        self.run(self.sim.client_with(layers), tap, plugins())
+    }
+
+    fn run(&self, client: Client, tap: Tap, plugins: Plugins) -> Plane {
         let stop = CancellationToken::new();
         let reconciler = Arc::new(Reconciler::new(client, plugins, Self::settings()));
         Plane { tap, task: tokio::spawn(senren_reconcile::run(reconciler, stop.clone())), stop }

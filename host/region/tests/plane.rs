@@ -191,3 +191,48 @@ async fn from_the_topic_to_the_custom_resource_takes_a_moment() {
     assert!(times[20] < Duration::from_millis(50), "{times:?}");
     region.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement"]
+async fn a_thousand_resources_stand_in_nobodys_way() {
+    let (cluster, bus) = (cluster(senren_kubesim::Workloads::None).await, MemoryBus::default());
+    let region = Running::on(cluster, bus);
+    let many = |version: u64| {
+        let named = |number: u64| DesiredResource {
+            uid: format!("00000000-0000-0000-0000-{number:012}"),
+            generation: if number == 0 { version } else { 1 },
+            ..redis(&format!("r{number}"), 0)
+        };
+        (0..1000).map(named).collect::<Vec<_>>()
+    };
+    let confirmed = async |region: &Running, version: u64| {
+        let started = Instant::now();
+        while heartbeats(&region.bus).last().is_none_or(|beat| beat.version != version) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            assert!(started.elapsed() < Duration::from_secs(60));
+        }
+        started.elapsed()
+    };
+    region.publish(1, &many(1)).await;
+    println!("1,000 new: confirmed after {:?}", confirmed(&region, 1).await);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let mut times = Vec::new();
+    for version in 2..12 {
+        let started = Instant::now();
+        region.publish(version, &many(version)).await;
+        let api = one(region.cluster.client(), "redis");
+        while api.get("r0").await.unwrap().metadata.annotations.unwrap()["senren.io/generation"]
+            != version.to_string()
+        {
+            tokio::time::sleep(Duration::from_micros(200)).await;
+        }
+        times.push(started.elapsed());
+    }
+    times.sort();
+    println!("one of 1,000 changed → CR stored: p50 {:?} max {:?}", times[5], times[9]);
+    let (cluster, bus) = region.stop().await;
+    let region = Running::on(cluster, bus.clone());
+    bus.publish(encode(&state(12, None, &many(12)))).await.unwrap();
+    println!("restart with 1,000: confirmed after {:?}", confirmed(&region, 12).await);
+    region.stop().await;
+}

@@ -106,9 +106,11 @@ pub async fn take_in(plane: &Plane, state: &RegionalState) -> Handled {
     let known = plane.crs.keys().into_iter().chain(plane.roll.keys()).filter(in_slots);
     let all: BTreeSet<ResourceKey> = replaced.keys.iter().cloned().chain(known).collect();
     // What is new doesn't wait behind what is as it was; what failed as it is waits for its time.
-    let waits = |key: &ResourceKey| !replaced.changed.contains(key) && plane.retries.waits(key);
-    let rest = all.difference(&replaced.changed).filter(|key| !waits(key));
-    converge(plane, replaced.changed.iter().chain(rest).cloned().collect()).await;
+    converge(plane, &replaced.changed).await;
+    let rest: BTreeSet<ResourceKey> =
+        all.difference(&replaced.changed).filter(|key| !plane.retries.waits(key)).cloned().collect();
+    converge(plane, &rest).await;
+    conclude(plane).await;
     metrics::histogram!("senren_region_intake_seconds").record(started.elapsed().as_secs_f64());
     let unsettled = plane.retries.unsettled();
     tracing::info!(
@@ -126,20 +128,20 @@ pub async fn settle(plane: &Plane) {
     let mut keys = std::mem::take(&mut *plane.pokes.lock());
     keys.extend(plane.retries.due());
     if !keys.is_empty() {
-        converge(plane, keys.into_iter().collect()).await;
+        converge(plane, &keys).await;
+        conclude(plane).await;
     }
 }
 
 /// Brings these resources to what is desired, each type in a lane of its own, so that a plugin that is slow holds up
 /// none but its own.
-async fn converge(plane: &Plane, keys: Vec<ResourceKey>) {
+async fn converge(plane: &Plane, keys: &BTreeSet<ResourceKey>) {
     let mut lanes: BTreeMap<Option<String>, Vec<ResourceKey>> = BTreeMap::new();
     for key in keys {
-        let type_name = plane.desired.lock().get(&key).map(|desired| desired.type_name.clone());
-        lanes.entry(type_name).or_default().push(key);
+        let type_name = plane.desired.lock().get(key).map(|desired| desired.type_name.clone());
+        lanes.entry(type_name).or_default().push(key.clone());
     }
     futures::future::join_all(lanes.into_values().map(|keys| lane(plane, keys))).await;
-    conclude(plane).await;
 }
 
 async fn lane(plane: &Plane, keys: Vec<ResourceKey>) {

@@ -41,7 +41,7 @@ fn check_label(text: &str, max: usize) -> Result<(), String> {
 }
 
 macro_rules! label {
-    ($(#[$doc:meta])* $name:ident, $kind:literal, $max:literal) => {
+    ($(#[$doc:meta])* $name:ident, $kind:literal, $max:literal $(, reserved: $reserved:literal)?) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -58,6 +58,9 @@ macro_rules! label {
             type Err = InvalidId;
             fn from_str(text: &str) -> Result<Self, InvalidId> {
                 check_label(text, $max).map_err(|problem| invalid(text, $kind, problem))?;
+                $(if text == $reserved {
+                    return Err(invalid(text, $kind, "that name is reserved for senren itself"));
+                })?
                 Ok(Self(text.to_owned()))
             }
         }
@@ -84,8 +87,9 @@ macro_rules! label {
 }
 
 label!(
-    /// Tenant scope of an apply; in a region, the namespace `senren-<site>`. At most 40 characters.
-    SiteName, "site name", 40
+    /// Tenant scope of an apply; in a region, the namespace `senren-<site>`. At most 40 characters, and not
+    /// `system`, which would be the plane's own namespace.
+    SiteName, "site name", 40, reserved: "system"
 );
 label!(
     /// Name of a database, unique in its site. At most 40 characters.
@@ -241,5 +245,7 @@ mod tests {
         let error = "a".repeat(41).parse::<ResourceName>().unwrap_err();
         assert!(error.to_string().contains("at most 40"), "{error}");
         assert_eq!(SiteName::from_request("").unwrap().as_str(), "default");
+        let error = "system".parse::<SiteName>().unwrap_err();
+        assert!(error.to_string().contains("reserved"), "{error}");
     }
 }

@@ -1,6 +1,8 @@
-//! The life of StatefulSets, Jobs and Pods in the embedded cluster: simulated, and as real processes under bubblewrap.
+//! The life of StatefulSets, Jobs and Pods in the embedded cluster: simulated, and as real processes under
+//! bubblewrap.
 //!
-//! The tests of processes need `bwrap` and `redis-server` (packages `bubblewrap` and `redis-server`) and fail without.
+//! The tests of processes need `bwrap` and `redis-server` (packages `bubblewrap` and `redis-server`) and fail
+//! without.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -10,9 +12,9 @@ mod common;
 mod jobs;
 #[path = "workloads/processes.rs"]
 mod processes;
-#[path = "workloads/sets.rs"]
-mod sets;
 #[path = "workloads/services.rs"]
 mod services;
+#[path = "workloads/sets.rs"]
+mod sets;
 #[path = "workloads/survival.rs"]
 mod survival;

@@ -1,5 +1,5 @@
-//! Addresses of pods: handed out in order, so that an address is reused as late as possible and a client that holds
-//! on to an old one notices, as it would in a cluster.
+//! Addresses of pods: handed out in order, so that an address is reused as late as possible and a client that
+//! holds on to an old one notices, as it would in a cluster.
 
 use std::{
     collections::{HashMap, HashSet},

@@ -1,7 +1,8 @@
 //! Which pods are behind a service: `Endpoints` and `EndpointSlice`s from selectors and readiness.
 //!
-//! One pass per service looks at everything and writes what follows; it is run when the service changes or something
-//! about a pod that matters here. Writing what is there already changes nothing, so running it too often is harmless.
+//! One pass per service looks at everything and writes what follows; it is run when the service changes or
+//! something about a pod that matters here. Writing what is there already changes nothing, so running it too
+//! often is harmless.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -78,13 +79,16 @@ pub fn reconcile(store: &Store, key: &Key) -> Result<()> {
 
 /// Adds the services that a change of a pod may matter to.
 fn touched_by(store: &Store, change: &Change, queue: &mut BTreeSet<Key>) {
-    if !change.gone && change.previous.as_ref().is_some_and(|previous| relevant(previous) == relevant(&change.object)) {
+    if !change.gone
+        && change.previous.as_ref().is_some_and(|previous| relevant(previous) == relevant(&change.object))
+    {
         return;
     }
     let namespace = key_of(&change.object).namespace;
     let Ok(services) = store.list(&SERVICES, Some(&namespace)) else { return };
     for service in services.items {
-        let Some(selector) = service["spec"]["selector"].as_object().filter(|selector| !selector.is_empty()) else {
+        let Some(selector) = service["spec"]["selector"].as_object().filter(|selector| !selector.is_empty())
+        else {
             continue;
         };
         let matches = |pod: &Object| {
@@ -99,7 +103,10 @@ fn touched_by(store: &Store, change: &Change, queue: &mut BTreeSet<Key>) {
 /// What of a pod decides about its endpoints.
 fn relevant(pod: &Object) -> (Option<&Value>, &Value, &Value, bool, Option<&Value>) {
     let conditions = pod["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let ready = conditions.iter().find(|condition| condition["type"] == "Ready").map(|condition| &condition["status"]);
+    let ready = conditions
+        .iter()
+        .find(|condition| condition["type"] == "Ready")
+        .map(|condition| &condition["status"]);
     let deleting = pod["metadata"].get("deletionTimestamp").is_some();
     (pod["metadata"].get("labels"), &pod["status"]["podIP"], &pod["status"]["phase"], deleting, ready)
 }
@@ -182,7 +189,8 @@ impl Endpoint {
 
     /// As an entry of an `EndpointSlice`.
     fn entry(&self) -> Value {
-        let conditions = json!({"ready": self.ready, "serving": self.serving, "terminating": self.terminating});
+        let conditions =
+            json!({"ready": self.ready, "serving": self.serving, "terminating": self.terminating});
         let mut entry = json!({"addresses": [self.ip], "conditions": conditions, "targetRef": self.target});
         if let Some(node) = &self.node {
             entry["nodeName"] = json!(node);
@@ -200,7 +208,8 @@ fn write_endpoints(store: &Store, key: &Key, service: &Service, groups: &Groups)
     let subset = |(ports, endpoints): (&Vec<Port>, &Vec<Endpoint>)| {
         // Terminating pods leave Endpoints at once, unless not-ready addresses are wanted.
         let listed = || endpoints.iter().filter(|endpoint| endpoint.tolerant || !endpoint.terminating);
-        let of = |ready: bool| listed().filter(|e| e.ready == ready).map(Endpoint::address).collect::<Vec<_>>();
+        let of =
+            |ready: bool| listed().filter(|e| e.ready == ready).map(Endpoint::address).collect::<Vec<_>>();
         let mut subset = json!({});
         for (field, addresses) in [("addresses", of(true)), ("notReadyAddresses", of(false))] {
             if !addresses.is_empty() {
@@ -236,7 +245,10 @@ fn write_slices(store: &Store, key: &Key, service: &Service, groups: &Groups) ->
         let name = slice_name(service, ports);
         let mut labels = service.metadata.labels.clone().unwrap_or_default();
         labels.insert("kubernetes.io/service-name".into(), key.name.clone());
-        labels.insert("endpointslice.kubernetes.io/managed-by".into(), "endpointslice-controller.k8s.io".into());
+        labels.insert(
+            "endpointslice.kubernetes.io/managed-by".into(),
+            "endpointslice-controller.k8s.io".into(),
+        );
         if headless(service) {
             labels.insert("service.kubernetes.io/headless".into(), String::new());
         }
@@ -252,8 +264,11 @@ fn write_slices(store: &Store, key: &Key, service: &Service, groups: &Groups) ->
         put(store, &ENDPOINT_SLICES, wanted, &["endpoints", "ports"], "endpointslice-controller")?;
         names.insert(name);
     }
-    let mine = |slice: &Object| slice["metadata"]["ownerReferences"][0]["uid"].as_str() == service.metadata.uid.as_deref();
-    for slice in store.list(&ENDPOINT_SLICES, Some(&key.namespace))?.items.iter().filter(|slice| mine(slice)) {
+    let mine = |slice: &Object| {
+        slice["metadata"]["ownerReferences"][0]["uid"].as_str() == service.metadata.uid.as_deref()
+    };
+    for slice in store.list(&ENDPOINT_SLICES, Some(&key.namespace))?.items.iter().filter(|slice| mine(slice))
+    {
         let name = key_of(slice).name;
         if !names.contains(&name) {
             gone_or(store.delete(&ENDPOINT_SLICES, &key.namespace, &name, &DeleteOptions::default()))?;
@@ -285,7 +300,11 @@ fn headless(service: &Service) -> bool {
 /// Stable for a service and a set of ports.
 fn slice_name(service: &Service, ports: &[Port]) -> String {
     let text = format!("{:?}{ports:?}", service.metadata.uid);
-    format!("{}-{}", service.metadata.name.as_deref().unwrap_or_default(), crate::workloads::names::short_hash(&text, 5))
+    format!(
+        "{}-{}",
+        service.metadata.name.as_deref().unwrap_or_default(),
+        crate::workloads::names::short_hash(&text, 5)
+    )
 }
 
 fn gone_or<T>(result: Result<T>) -> Result<()> {

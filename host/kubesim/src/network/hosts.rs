@@ -1,7 +1,8 @@
 //! Cluster DNS as files: every pod has an `/etc/hosts` with the names that a cluster's resolver would answer.
 //!
-//! A pod's file is mounted into its running containers, so it is always rewritten in place, in one write to the same
-//! inode: a resolver reads either the old names or the new ones, since both ends come in a single call each.
+//! A pod's file is mounted into its running containers, so it is always rewritten in place, in one write to
+//! the same inode: a resolver reads either the old names or the new ones, since both ends come in a single
+//! call each.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -150,10 +151,15 @@ fn names_of(store: &Store, key: &Key) -> Option<Names> {
 
 fn own_line(pod: &Pod, namespace: &str, place: &Place) -> String {
     let spec = pod.spec.as_ref();
-    let hostname = spec.and_then(|spec| spec.hostname.as_deref()).or(pod.metadata.name.as_deref()).unwrap_or_default();
+    let hostname =
+        spec.and_then(|spec| spec.hostname.as_deref()).or(pod.metadata.name.as_deref()).unwrap_or_default();
     let full = spec.and_then(|spec| spec.subdomain.as_deref());
-    let full = full.map(|domain| format!("{hostname}.{domain}.{namespace}.svc.cluster.local ")).unwrap_or_default();
-    format!("127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n{} {full}{hostname}\n", place.pod_ip)
+    let full =
+        full.map(|domain| format!("{hostname}.{domain}.{namespace}.svc.cluster.local ")).unwrap_or_default();
+    format!(
+        "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n{} {full}{hostname}\n",
+        place.pod_ip
+    )
 }
 
 /// All names as pods of `namespace` may write them.

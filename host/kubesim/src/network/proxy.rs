@@ -1,7 +1,8 @@
-//! Serves the services' own addresses: a TCP listener per (cluster IP, port), open while there is someone behind it.
+//! Serves the services' own addresses: a TCP listener per (cluster IP, port), open while there is someone
+//! behind it.
 //!
-//! A service without ready endpoints refuses connections, as kube-proxy makes it. Connections that exist are never
-//! cut by a change of endpoints. An address that is in use is reported on the service and tried again.
+//! A service without ready endpoints refuses connections, as kube-proxy makes it. Connections that exist are
+//! never cut by a change of endpoints. An address that is in use is reported on the service and tried again.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -68,7 +69,8 @@ struct Proxies {
 
 impl Proxies {
     fn update(&mut self, key: &Key, service: Option<Object>, endpoints: Option<Object>) {
-        let wanted = service.as_ref().map(|service| backends(service, endpoints.as_ref())).unwrap_or_default();
+        let wanted =
+            service.as_ref().map(|service| backends(service, endpoints.as_ref())).unwrap_or_default();
         let current = self.ports.entry(key.clone()).or_default();
         current.retain(|address, _| wanted.contains_key(address));
         for (address, backends) in wanted {
@@ -87,11 +89,15 @@ impl Proxies {
     }
 }
 
-/// The listening addresses of a service, each with what is ready behind it. Those with nothing behind are left out.
+/// The listening addresses of a service, each with what is ready behind it. Those with nothing behind are
+/// left out.
 fn backends(service: &Object, endpoints: Option<&Object>) -> BTreeMap<SocketAddr, Vec<SocketAddr>> {
-    let Some(spec) = typed::<Service>(service).and_then(|service| service.spec) else { return BTreeMap::new() };
+    let Some(spec) = typed::<Service>(service).and_then(|service| service.spec) else {
+        return BTreeMap::new();
+    };
     let Some(ip) = spec.cluster_ip.and_then(|ip| ip.parse::<IpAddr>().ok()) else { return BTreeMap::new() };
-    let subsets = endpoints.and_then(typed::<Endpoints>).and_then(|endpoints| endpoints.subsets).unwrap_or_default();
+    let subsets =
+        endpoints.and_then(typed::<Endpoints>).and_then(|endpoints| endpoints.subsets).unwrap_or_default();
     let mut all = BTreeMap::new();
     for port in spec.ports.unwrap_or_default() {
         if port.protocol.as_deref().is_some_and(|protocol| protocol != "TCP") {
@@ -101,9 +107,16 @@ fn backends(service: &Object, endpoints: Option<&Object>) -> BTreeMap<SocketAddr
         let mut behind = Vec::new();
         for subset in &subsets {
             let mut ports = subset.ports.iter().flatten();
-            let target = ports.find(|target| target.name == port.name).and_then(|target| u16::try_from(target.port).ok());
-            let addresses = subset.addresses.iter().flatten().filter_map(|address| address.ip.parse::<IpAddr>().ok());
-            behind.extend(target.into_iter().flat_map(|target| addresses.clone().map(move |ip| SocketAddr::new(ip, target))));
+            let target = ports
+                .find(|target| target.name == port.name)
+                .and_then(|target| u16::try_from(target.port).ok());
+            let addresses =
+                subset.addresses.iter().flatten().filter_map(|address| address.ip.parse::<IpAddr>().ok());
+            behind.extend(
+                target
+                    .into_iter()
+                    .flat_map(|target| addresses.clone().map(move |ip| SocketAddr::new(ip, target))),
+            );
         }
         if !behind.is_empty() {
             all.insert(SocketAddr::new(ip, number), behind);
@@ -216,9 +229,11 @@ mod tests {
             {"name": "redis", "port": 6379}, {"name": "metrics", "port": 9121}, {"name": "udp", "port": 1, "protocol": "UDP"}]}}));
         let endpoints = Arc::new(json!({"subsets": [{"addresses": [{"ip": "127.1.64.1"}],
             "notReadyAddresses": [{"ip": "127.1.64.2"}], "ports": [{"name": "redis", "port": 6380}]}]}));
-        let wanted = BTreeMap::from([("127.1.0.5:6379".parse().unwrap(), vec!["127.1.64.1:6380".parse().unwrap()])]);
+        let wanted =
+            BTreeMap::from([("127.1.0.5:6379".parse().unwrap(), vec!["127.1.64.1:6380".parse().unwrap()])]);
         assert_eq!(backends(&service, Some(&endpoints)), wanted);
-        let headless = Arc::new(json!({"spec": {"clusterIP": "None", "ports": [{"name": "redis", "port": 6379}]}}));
+        let headless =
+            Arc::new(json!({"spec": {"clusterIP": "None", "ports": [{"name": "redis", "port": 6379}]}}));
         assert!(backends(&headless, Some(&endpoints)).is_empty());
         assert!(backends(&service, None).is_empty());
     }

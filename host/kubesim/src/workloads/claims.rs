@@ -1,7 +1,8 @@
 //! Persistent volume claims: bound at once, expanded on request, protected while a pod uses them.
 //!
-//! With local processes a claim is the directory `claims/<namespace>/<claim>`. It outlives every pod, and only the
-//! deletion of its claim removes it; one that belongs to a claim of the past is set aside, never given to another.
+//! With local processes a claim is the directory `claims/<namespace>/<claim>`. It outlives every pod, and
+//! only the deletion of its claim removes it; one that belongs to a claim of the past is set aside, never
+//! given to another.
 
 use std::{
     collections::BTreeSet,
@@ -31,7 +32,9 @@ const BY: &str = "persistentvolume-controller";
 
 /// Whether a pod may use this claim.
 pub fn is_bound(store: &Store, namespace: &str, name: &str) -> bool {
-    store.get(&CLAIMS, namespace, name).is_ok_and(|claim| claim["status"]["phase"] == "Bound" && !is_terminating(&claim))
+    store
+        .get(&CLAIMS, namespace, name)
+        .is_ok_and(|claim| claim["status"]["phase"] == "Bound" && !is_terminating(&claim))
 }
 
 /// Looks after all claims until stopped. `directories` is where their content is kept, if it is.
@@ -118,7 +121,8 @@ impl Controller {
             }
         })?;
         let requested = object["spec"]["resources"]["requests"]["storage"].clone();
-        let capacity = claim.status.as_ref().and_then(|status| status.capacity.as_ref()?.get("storage").cloned());
+        let capacity =
+            claim.status.as_ref().and_then(|status| status.capacity.as_ref()?.get("storage").cloned());
         let bytes = |text: Option<&str>| text.and_then(quantity::milli).unwrap_or(0);
         let grown = bytes(requested.as_str()) > bytes(capacity.as_ref().map(|capacity| capacity.0.as_str()));
         let first = capacity.is_none();
@@ -130,7 +134,8 @@ impl Controller {
             }
         })?;
         if grown && !first {
-            let (kind, message) = (("v1", "PersistentVolumeClaim"), "the volume has grown to what was requested");
+            let (kind, message) =
+                (("v1", "PersistentVolumeClaim"), "the volume has grown to what was requested");
             self.recorder.record(kind, object, None, Level::Normal, "FileSystemResizeSuccessful", message);
         }
         Ok(())
@@ -166,7 +171,6 @@ fn claims_of(pod: &Value) -> impl Iterator<Item = &str> {
     let volumes = pod["spec"]["volumes"].as_array().into_iter().flatten();
     volumes.filter_map(|volume| volume["persistentVolumeClaim"]["claimName"].as_str())
 }
-
 
 /// A claim's directory; a file beside it says whose it is.
 struct Directory {

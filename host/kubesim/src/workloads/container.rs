@@ -19,7 +19,7 @@ use super::{
         probe::{Answer, Exec, Plan},
     },
     recorder::Level,
-    runtime::{Exit, Executor, Instance, StartError},
+    runtime::{Executor, Exit, Instance, StartError},
 };
 
 /// Keeps one container of a pod running for as long as its pod wants it to.
@@ -37,7 +37,8 @@ impl Supervisor {
         Self { life, slot, container, place, backoff: Backoff::default() }
     }
 
-    /// Runs the container until it is not to be started again; the exit code, unless the pod was stopped before.
+    /// Runs the container until it is not to be started again; the exit code, unless the pod was stopped
+    /// before.
     pub async fn run(&mut self) -> Option<i32> {
         let mut again = false;
         loop {
@@ -137,9 +138,10 @@ impl Supervisor {
     async fn startup(&self, probe: &Probe, executor: &Executor) -> Result<(), String> {
         self.probe("Startup", probe, true, executor, |answer| match answer.message {
             None if answer.reached => Some(Ok(())),
-            Some(_) if answer.reached => {
-                Some(Err(format!("Container {} failed startup probe, will be restarted", self.container.name)))
-            }
+            Some(_) if answer.reached => Some(Err(format!(
+                "Container {} failed startup probe, will be restarted",
+                self.container.name
+            ))),
             _ => None,
         })
         .await
@@ -163,7 +165,9 @@ impl Supervisor {
         let Some(probe) = &self.container.liveness_probe else { return std::future::pending().await };
         self.probe("Liveness", probe, false, executor, |answer| {
             let dead = answer.reached && answer.message.is_some();
-            dead.then(|| format!("Container {} failed liveness probe, will be restarted", self.container.name))
+            dead.then(|| {
+                format!("Container {} failed liveness probe, will be restarted", self.container.name)
+            })
         })
         .await
     }
@@ -207,7 +211,8 @@ impl Supervisor {
         }
     }
 
-    /// preStop, SIGTERM, and SIGKILL when the time is over: the pod's, or `grace` if only this container is stopped.
+    /// preStop, SIGTERM, and SIGKILL when the time is over: the pod's, or `grace` if only this container is
+    /// stopped.
     async fn stop(&self, instance: &mut Instance, executor: &Executor, grace: Option<Duration>) -> Exit {
         let over = async {
             match grace {
@@ -220,7 +225,8 @@ impl Supervisor {
         };
         tokio::pin!(over);
         let asked = async {
-            if let Some(hook) = self.container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.pre_stop.as_ref())
+            if let Some(hook) =
+                self.container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.pre_stop.as_ref())
                 && let Err(error) = self.hook(hook, executor).await
             {
                 self.event(Level::Warning, "FailedPreStopHook", &format!("PreStopHook failed: {error}"));
@@ -256,7 +262,8 @@ impl Supervisor {
     fn ended(&self, exit: Exit) {
         let policy = self.container.termination_message_policy.as_deref();
         let fallback = policy == Some("FallbackToLogsOnError") && exit.code != 0;
-        let message = exit.message.or_else(|| fallback.then(|| exit.last_words).filter(|words| !words.is_empty()));
+        let message =
+            exit.message.or_else(|| fallback.then_some(exit.last_words).filter(|words| !words.is_empty()));
         self.change(|record| {
             let started_at = record.state.running.take().and_then(|running| running.started_at);
             let reason = exit.reason.unwrap_or(if exit.code == 0 { "Completed" } else { "Error" });
@@ -280,7 +287,8 @@ impl Supervisor {
         self.change(|record| {
             if record.state.waiting.is_some() {
                 record.state.waiting = None;
-                let never = ContainerStateTerminated { exit_code: 137, ..ContainerStateTerminated::default() };
+                let never =
+                    ContainerStateTerminated { exit_code: 137, ..ContainerStateTerminated::default() };
                 let reason = Some("ContainerStatusUnknown".to_owned());
                 record.state.terminated = Some(ContainerStateTerminated { reason, ..never });
             }
@@ -288,7 +296,8 @@ impl Supervisor {
     }
 
     fn restarts_after(&self, code: i32) -> bool {
-        let policy = self.life.pod.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref()).unwrap_or("Always");
+        let policy =
+            self.life.pod.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref()).unwrap_or("Always");
         match (policy, self.slot) {
             ("Never", _) => false,
             ("Always", Slot::Main(_)) => true,

@@ -1,5 +1,5 @@
-//! Changes of one kind, for a controller: everything there is, then every change, and everything again if a change
-//! was missed. A controller that looks at whole objects needs nothing else.
+//! Changes of one kind, for a controller: everything there is, then every change, and everything again if a
+//! change was missed. A controller that looks at whole objects needs nothing else.
 
 use std::collections::VecDeque;
 
@@ -32,7 +32,8 @@ pub struct Feed {
 impl Feed {
     /// Opens the feed of a built-in kind.
     pub fn open(store: &Store, what: &GroupResource) -> anyhow::Result<Self> {
-        let (listing, watch) = store.list_and_watch(what).map_err(|status| anyhow::anyhow!(status.message))?;
+        let (listing, watch) =
+            store.list_and_watch(what).map_err(|status| anyhow::anyhow!(status.message))?;
         Ok(Self { store: store.clone(), what: what.clone(), pending: listing.items.into(), watch })
     }
 
@@ -82,6 +83,11 @@ pub fn typed<T: DeserializeOwned>(object: &Object) -> Option<T> {
 }
 
 /// Reads one object as its type.
-pub fn get<T: DeserializeOwned>(store: &Store, what: &GroupResource, namespace: &str, name: &str) -> Option<T> {
+pub fn get<T: DeserializeOwned>(
+    store: &Store,
+    what: &GroupResource,
+    namespace: &str,
+    name: &str,
+) -> Option<T> {
     store.get(what, namespace, name).ok().as_ref().and_then(typed)
 }

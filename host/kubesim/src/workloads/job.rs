@@ -1,7 +1,7 @@
 //! The Job controller: pods that are to end well, tried again until they do or the limit is reached.
 //!
-//! Minimal: non-indexed jobs with parallelism, completions and backoffLimit. What else a job can ask for is refused
-//! in an event, once, and the job does not start.
+//! Minimal: non-indexed jobs with parallelism, completions and backoffLimit. What else a job can ask for is
+//! refused in an event, once, and the job does not start.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -115,9 +115,13 @@ impl Controller {
         if verdict.is_some() {
             self.delete_all(key, &pods.active)?;
         } else {
-            let open = wanted.map_or(parallelism, |wanted| wanted.saturating_sub(pods.succeeded).min(parallelism));
+            let open =
+                wanted.map_or(parallelism, |wanted| wanted.saturating_sub(pods.succeeded).min(parallelism));
             let open = if wanted.is_none() && pods.succeeded > 0 { 0 } else { open };
-            if spec.suspend != Some(true) && pods.active.len() < open && self.may_start(key, &object, pods.failed) {
+            if spec.suspend != Some(true)
+                && pods.active.len() < open
+                && self.may_start(key, &object, pods.failed)
+            {
                 for _ in pods.active.len()..open {
                     self.create(key, &object)?;
                 }
@@ -132,13 +136,16 @@ impl Controller {
         let restarts_in_place = spec.template.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref());
         let restarts_in_place = restarts_in_place == Some("OnFailure");
         for place in self.store.inspect(|state| state.dependents_of(uid)) {
-            let Ok(object) = self.store.get(&place.resource, &place.key.namespace, &place.key.name) else { continue };
+            let Ok(object) = self.store.get(&place.resource, &place.key.namespace, &place.key.name) else {
+                continue;
+            };
             if place.resource != PODS || controller_of(&object) != Some(uid) {
                 continue;
             }
             let Some(pod) = typed::<Pod>(&object) else { continue };
             if restarts_in_place {
-                let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+                let statuses =
+                    pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
                 pods.failed += statuses.map(|status| count(Some(status.restart_count), 0)).sum::<usize>();
             }
             match phase_of(&pod) {
@@ -160,7 +167,8 @@ impl Controller {
         let (counted, ready) = self.delays.entry(uid).or_insert((0, Instant::now()));
         if *counted < failed {
             *counted = failed;
-            let doubled = u32::try_from(failed - 1).ok().and_then(|n| 2u32.checked_pow(n)).unwrap_or(u32::MAX);
+            let doubled =
+                u32::try_from(failed - 1).ok().and_then(|n| 2u32.checked_pow(n)).unwrap_or(u32::MAX);
             let wait = self.policy.base.saturating_mul(doubled).min(self.policy.limit);
             *ready = Instant::now() + wait;
         }
@@ -187,7 +195,9 @@ impl Controller {
         if let Some(annotations) = template["metadata"].get("annotations") {
             metadata["annotations"] = annotations.clone();
         }
-        for (label, value) in [("job-name", json!(key.name)), ("controller-uid", job["metadata"]["uid"].clone())] {
+        for (label, value) in
+            [("job-name", json!(key.name)), ("controller-uid", job["metadata"]["uid"].clone())]
+        {
             metadata["labels"][label] = value.clone();
             metadata["labels"][format!("batch.kubernetes.io/{label}")] = value;
         }
@@ -206,7 +216,13 @@ impl Controller {
         Ok(())
     }
 
-    fn write_status(&self, key: &Key, object: &Object, job: &Job, verdict: Option<(&str, &str, &str)>) -> Result<()> {
+    fn write_status(
+        &self,
+        key: &Key,
+        object: &Object,
+        job: &Job,
+        verdict: Option<(&str, &str, &str)>,
+    ) -> Result<()> {
         let spec = job.spec.clone().unwrap_or_default();
         let pods = self.pods_of(object, &spec);
         let mut status = job.status.clone().unwrap_or_default();
@@ -229,7 +245,8 @@ impl Controller {
                 last_transition_time: Some(now),
             };
             status.conditions.get_or_insert_default().push(condition);
-            let (level, event) = if kind == "Complete" { (Level::Normal, "Completed") } else { (Level::Warning, reason) };
+            let (level, event) =
+                if kind == "Complete" { (Level::Normal, "Completed") } else { (Level::Warning, reason) };
             let message = if kind == "Complete" { "Job completed" } else { message };
             self.recorder.record(KIND, object, None, level, event, message);
         }

@@ -1,9 +1,9 @@
 //! What lives behind StatefulSets, Jobs and Pods.
 //!
-//! Controllers turn sets and jobs into pods ([`statefulset`], [`job`]), give claims their volumes ([`claims`]) and
-//! services their endpoints, names and proxies ([`crate::network`]). The [`node`] gives every pod a life ([`pod`]),
-//! whose containers are local processes ([`process`]) or nothing but time ([`simulated`]). All of them follow changes
-//! of the store and write back into it; none knows another.
+//! Controllers turn sets and jobs into pods ([`statefulset`], [`job`]), give claims their volumes
+//! ([`claims`]) and services their endpoints, names and proxies ([`crate::network`]). The [`node`] gives
+//! every pod a life ([`pod`]), whose containers are local processes ([`process`]) or nothing but time
+//! ([`simulated`]). All of them follow changes of the store and write back into it; none knows another.
 
 pub mod claims;
 mod container;
@@ -26,15 +26,15 @@ use parking_lot::Mutex;
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-pub use self::{
-    process::{backoff::Policy as BackoffPolicy, images::ImageRule},
-    simulated::{Failure, FailureKind, Simulated},
-};
 use self::{
     node::Node,
     process::{Setup, logs::last_lines},
     recorder::Recorder,
     simulated::SimulatedRuntime,
+};
+pub use self::{
+    process::{backoff::Policy as BackoffPolicy, images::ImageRule},
+    simulated::{Failure, FailureKind, Simulated},
 };
 use crate::{
     Config,
@@ -108,9 +108,12 @@ impl std::fmt::Debug for Running {
 impl Running {
     /// The log of a pod's container, or why there is none.
     pub async fn logs(&self, namespace: &str, pod: &str, query: &LogQuery) -> Result<Vec<u8>, String> {
-        let Some(processes) = &self.processes else { return Err("pods have no processes in this cluster".into()) };
-        let object: k8s_openapi::api::core::v1::Pod = feed::get(&self.store, &crate::kinds::PODS, namespace, pod)
-            .ok_or_else(|| format!("pods \"{pod}\" not found"))?;
+        let Some(processes) = &self.processes else {
+            return Err("pods have no processes in this cluster".into());
+        };
+        let object: k8s_openapi::api::core::v1::Pod =
+            feed::get(&self.store, &crate::kinds::PODS, namespace, pod)
+                .ok_or_else(|| format!("pods \"{pod}\" not found"))?;
         let spec = object.spec.unwrap_or_default();
         let all = spec.containers.iter().chain(spec.init_containers.iter().flatten());
         let names: Vec<_> = all.map(|container| container.name.as_str()).collect();
@@ -118,7 +121,11 @@ impl Running {
             Some(name) if names.contains(&name) => name,
             Some(name) => return Err(format!("container {name} is not valid for pod {pod}")),
             None if spec.containers.len() == 1 => spec.containers[0].name.as_str(),
-            None => return Err(format!("a container name must be specified for pod {pod}, choose one of: {names:?}")),
+            None => {
+                return Err(format!(
+                    "a container name must be specified for pod {pod}, choose one of: {names:?}"
+                ));
+            }
         };
         let files = processes.log_files(namespace, pod, container);
         let log = files.read(query.previous).map_err(|error| {
@@ -169,8 +176,12 @@ pub async fn start(store: &Store, config: &Config) -> anyhow::Result<Running> {
             None => running._scratch.insert(Scratch::new()?).0.clone(),
         };
         let hosts = Arc::new(Hosts::default());
-        let setup =
-            Setup { rules: wanted.images.clone(), data: data.clone(), log_cap: wanted.log_cap, hosts: hosts.clone() };
+        let setup = Setup {
+            rules: wanted.images.clone(),
+            data: data.clone(),
+            log_cap: wanted.log_cap,
+            hosts: hosts.clone(),
+        };
         running.processes = Some(Arc::new(process::Processes::start(store, setup).await?));
         claim_directories = Some(data.join("claims"));
         watch_over(&mut tasks, "names", network::hosts::run(store.clone(), hosts, stop.clone()));
@@ -204,7 +215,11 @@ fn watch_over(
 ) {
     tasks.spawn(async move {
         if let Err(error) = controller.await {
-            tracing::error!(error = format!("{error:#}"), controller = name, "a controller of the cluster ended");
+            tracing::error!(
+                error = format!("{error:#}"),
+                controller = name,
+                "a controller of the cluster ended"
+            );
         }
     });
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde_json::{Value, json};
 
-/// A hash of a text in the alphabet that Kubernetes uses for generated names (no vowels, no look-alikes). FNV-1a, so
-/// that it is the same on every machine and in every version.
+/// A hash of a text in the alphabet that Kubernetes uses for generated names (no vowels, no look-alikes).
+/// FNV-1a, so that it is the same on every machine and in every version.
 #[must_use]
 pub fn short_hash(text: &str, length: usize) -> String {
     const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";

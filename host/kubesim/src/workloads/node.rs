@@ -1,11 +1,6 @@
 //! The node: takes every pod there is, gives it a life, and passes on what it is told.
 
-use std::{
-    collections::HashMap,
-    net::IpAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::Pod;
 use tokio::{
@@ -140,7 +135,11 @@ impl Lives {
     /// A pod that ended before we started, and that is deleted now: nothing is left to stop.
     fn forget(&self, change: &Change, uid: &str) {
         let key = key_of(&change.object);
-        let options = DeleteOptions { uid: Some(uid.to_owned()), grace_period_seconds: Some(0), ..DeleteOptions::default() };
+        let options = DeleteOptions {
+            uid: Some(uid.to_owned()),
+            grace_period_seconds: Some(0),
+            ..DeleteOptions::default()
+        };
         if let Err(status) = self.node.store.delete(&PODS, &key.namespace, &key.name, &options) {
             tracing::debug!(error = status.message, pod = key.name, "a finished pod was gone already");
         }
@@ -150,7 +149,8 @@ impl Lives {
     fn order(&self, uid: &str, order: Order) {
         let Some(orders) = self.orders.get(uid) else { return };
         orders.send_if_modified(|current| {
-            let sooner = current.deadline().is_none_or(|deadline| order.deadline().is_some_and(|new| new < deadline));
+            let sooner =
+                current.deadline().is_none_or(|deadline| order.deadline().is_some_and(|new| new < deadline));
             if sooner {
                 *current = order;
             }

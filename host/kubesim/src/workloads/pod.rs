@@ -1,10 +1,10 @@
 //! The life of one pod on our node, from its address to its last breath.
 //!
-//! One task per pod and one per container, all of them waiting for something to happen; nothing polls. What happens
-//! goes into one [`PodState`]; a publisher writes it to the pod's status, as often as it changes and not more often
-//! than the store takes it. A life ends in one of three ways: the pod is deleted (then it removes the object), it has
-//! run to completion (then it waits to be deleted), or the cluster shuts down (then the object stays as it is, and the
-//! next start goes on from there).
+//! One task per pod and one per container, all of them waiting for something to happen; nothing polls. What
+//! happens goes into one [`PodState`]; a publisher writes it to the pod's status, as often as it changes and
+//! not more often than the store takes it. A life ends in one of three ways: the pod is deleted (then it
+//! removes the object), it has run to completion (then it waits to be deleted), or the cluster shuts down
+//! (then the object stays as it is, and the next start goes on from there).
 
 use std::{sync::Arc, time::Duration};
 
@@ -88,7 +88,17 @@ impl Life {
         state.simulated = simulated;
         let uid = uid_of(&object).unwrap_or_default().to_owned();
         let key = key_of(&object);
-        Self { node, pod, object, runtime, key, uid, state: Mutex::new(state), changed: Notify::new(), orders }
+        Self {
+            node,
+            pod,
+            object,
+            runtime,
+            key,
+            uid,
+            state: Mutex::new(state),
+            changed: Notify::new(),
+            orders,
+        }
     }
 
     /// Lives until the pod is deleted or the cluster shuts down.
@@ -102,10 +112,18 @@ impl Life {
         self.runtime.tear_down(&self.pod).await;
         self.node.addresses.release(&self.uid);
         if matches!(self.order(), Order::Delete(_)) {
-            let options =
-                DeleteOptions { uid: Some(self.uid.clone()), grace_period_seconds: Some(0), ..DeleteOptions::default() };
-            if let Err(status) = self.node.store.delete(&PODS, &self.key.namespace, &self.key.name, &options) {
-                tracing::debug!(error = status.message, pod = self.key.name, "a stopped pod was gone already");
+            let options = DeleteOptions {
+                uid: Some(self.uid.clone()),
+                grace_period_seconds: Some(0),
+                ..DeleteOptions::default()
+            };
+            if let Err(status) = self.node.store.delete(&PODS, &self.key.namespace, &self.key.name, &options)
+            {
+                tracing::debug!(
+                    error = status.message,
+                    pod = self.key.name,
+                    "a stopped pod was gone already"
+                );
             }
         }
     }
@@ -129,7 +147,8 @@ impl Life {
         }
         let spec = self.pod.spec.clone().unwrap_or_default();
         for (index, container) in spec.init_containers.iter().flatten().enumerate() {
-            let mut supervisor = Supervisor::new(self.clone(), Slot::Init(index), container.clone(), place.clone());
+            let mut supervisor =
+                Supervisor::new(self.clone(), Slot::Init(index), container.clone(), place.clone());
             if supervisor.run().await != Some(0) {
                 return;
             }
@@ -183,7 +202,8 @@ impl Life {
             self.ordered_to_stop().await;
             return None;
         }
-        let assigned = format!("Successfully assigned {}/{} to {}", self.key.namespace, self.key.name, self.node.name);
+        let assigned =
+            format!("Successfully assigned {}/{} to {}", self.key.namespace, self.key.name, self.node.name);
         self.event(None, Level::Normal, "Scheduled", &assigned);
         self.change(|state| {
             state.ip = Some(ip.into());
@@ -263,7 +283,8 @@ impl Life {
     /// Seconds that the manifest gives containers to stop.
     #[must_use]
     pub fn grace(&self) -> Duration {
-        let seconds = self.pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds).unwrap_or(30);
+        let seconds =
+            self.pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds).unwrap_or(30);
         Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
     }
 
@@ -299,7 +320,9 @@ impl Life {
             let status = self.state.lock().status(&current, before.as_ref(), now);
             match serde_json::to_value(status) {
                 Ok(status) => pod["status"] = status,
-                Err(error) => tracing::error!(%error, pod = self.key.name, "a pod's status cannot be written"),
+                Err(error) => {
+                    tracing::error!(%error, pod = self.key.name, "a pod's status cannot be written")
+                }
             }
         };
         let by = Write::by("kubelet");

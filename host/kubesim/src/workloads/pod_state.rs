@@ -1,7 +1,7 @@
 //! What a pod's containers are doing, and the `status` that says so. Pure.
 //!
-//! The phase and the conditions follow from the containers alone, by the kubelet's rules; times of transition are
-//! kept while a condition keeps its value.
+//! The phase and the conditions follow from the containers alone, by the kubelet's rules; times of transition
+//! are kept while a condition keeps its value.
 
 use std::net::IpAddr;
 
@@ -111,7 +111,10 @@ impl ContainerRecord {
             image_id: if self.id.is_empty() { String::new() } else { format!("senren://{}", self.image) },
             container_id: (!self.id.is_empty()).then(|| format!("senren://{}", self.id)),
             state: Some(self.state.clone()),
-            last_state: self.last.clone().map(|last| ContainerState { terminated: Some(last), ..ContainerState::default() }),
+            last_state: self
+                .last
+                .clone()
+                .map(|last| ContainerState { terminated: Some(last), ..ContainerState::default() }),
             restart_count: self.restarts,
             ready: self.ready,
             started: Some(self.started),
@@ -136,7 +139,8 @@ pub fn running(since: Timestamp) -> ContainerState {
 }
 
 impl PodState {
-    /// The state of a pod that nothing has happened to yet; or one that goes on after a restart of the machine.
+    /// The state of a pod that nothing has happened to yet; or one that goes on after a restart of the
+    /// machine.
     #[must_use]
     pub fn of(pod: &Pod, host_ip: IpAddr) -> Self {
         let spec = pod.spec.as_ref();
@@ -162,7 +166,9 @@ impl PodState {
                 .collect(),
             containers: containers
                 .iter()
-                .map(|container| ContainerRecord::new(container, reason, old(statuses, &container.name).as_ref()))
+                .map(|container| {
+                    ContainerRecord::new(container, reason, old(statuses, &container.name).as_ref())
+                })
                 .collect(),
             failed: None,
             unschedulable: None,
@@ -183,7 +189,8 @@ impl PodState {
             return "Failed";
         }
         if !self.initialized() {
-            let failed = self.init.iter().any(|container| container.exit_code().is_some_and(|code| code != 0));
+            let failed =
+                self.init.iter().any(|container| container.exit_code().is_some_and(|code| code != 0));
             return if failed && restart_policy == "Never" { "Failed" } else { "Pending" };
         }
         let stopped = |record: &ContainerRecord| record.state.terminated.is_some() || record.last.is_some();
@@ -224,7 +231,9 @@ impl PodState {
             start_time: self.started.map(Time),
             init_container_statuses: statuses(&self.init),
             container_statuses: statuses(&self.containers),
-            qos_class: before.and_then(|before| before.qos_class.clone()).or_else(|| Some(qos_class(pod).into())),
+            qos_class: before
+                .and_then(|before| before.qos_class.clone())
+                .or_else(|| Some(qos_class(pod).into())),
             reason: self.failed.as_ref().map(|(reason, _)| reason.clone()),
             message: self.failed.as_ref().map(|(_, message)| message.clone()),
             observed_generation: pod.metadata.generation,
@@ -232,10 +241,17 @@ impl PodState {
         }
     }
 
-    fn conditions(&self, pod: &Pod, phase: &str, before: Option<&PodStatus>, now: Timestamp) -> Vec<PodCondition> {
+    fn conditions(
+        &self,
+        pod: &Pod,
+        phase: &str,
+        before: Option<&PodStatus>,
+        now: Timestamp,
+    ) -> Vec<PodCondition> {
         let completed = phase == "Succeeded";
         let names = |records: &[ContainerRecord], wrong: fn(&ContainerRecord) -> bool| {
-            let names: Vec<_> = records.iter().filter(|record| wrong(record)).map(|record| record.name.as_str()).collect();
+            let names: Vec<_> =
+                records.iter().filter(|record| wrong(record)).map(|record| record.name.as_str()).collect();
             names.join(" ")
         };
         let uninitialized = names(&self.init, |record| record.exit_code() != Some(0));
@@ -250,9 +266,12 @@ impl PodState {
         let initialized = if uninitialized.is_empty() {
             Ok(())
         } else {
-            Err(("ContainersNotInitialized".into(), format!("containers with incomplete status: [{uninitialized}]")))
+            Err((
+                "ContainersNotInitialized".into(),
+                format!("containers with incomplete status: [{uninitialized}]"),
+            ))
         };
-        let mut wanted: Vec<(&str, Result<(), (String, String)>)> = Vec::new();
+        let mut wanted: Vec<(&str, Verdict)> = Vec::new();
         match &self.unschedulable {
             Some(message) => wanted.push(("PodScheduled", Err(("Unschedulable".into(), message.clone())))),
             None => {
@@ -284,9 +303,13 @@ impl PodState {
 
 const OURS: &[&str] = &["Initialized", "Ready", "ContainersReady", "PodScheduled", SIMULATED];
 
-fn condition(kind: &str, value: Result<(), (String, String)>) -> PodCondition {
+/// A condition holds, or it doesn't for a reason, with a message.
+type Verdict = Result<(), (String, String)>;
+
+fn condition(kind: &str, value: Verdict) -> PodCondition {
     let status = if value.is_ok() { "True" } else { "False" };
-    let (reason, message) = value.err().map_or((None, None), |(reason, message)| (Some(reason), Some(message)));
+    let (reason, message) =
+        value.err().map_or((None, None), |(reason, message)| (Some(reason), Some(message)));
     PodCondition {
         type_: kind.into(),
         status: status.into(),
@@ -383,7 +406,8 @@ mod tests {
     fn a_condition_keeps_its_time_while_it_keeps_its_value() {
         let mut state = PodState::of(&pod(), [127, 0, 0, 1].into());
         let time = |status: &PodStatus, kind: &str| {
-            let condition = status.conditions.as_ref().unwrap().iter().find(|c| c.type_ == kind).unwrap().clone();
+            let condition =
+                status.conditions.as_ref().unwrap().iter().find(|c| c.type_ == kind).unwrap().clone();
             (condition.status, condition.last_transition_time.unwrap().0)
         };
         let (first, second) = (Timestamp::from_second(1).unwrap(), Timestamp::from_second(2).unwrap());

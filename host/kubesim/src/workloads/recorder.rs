@@ -33,7 +33,15 @@ impl Recorder {
     }
 
     /// Records that something happened to `object` (of this kind), or to a field of it.
-    pub fn record(&self, kind: (&str, &str), object: &Value, field: Option<&str>, level: Level, reason: &str, message: &str) {
+    pub fn record(
+        &self,
+        kind: (&str, &str),
+        object: &Value,
+        field: Option<&str>,
+        level: Level,
+        reason: &str,
+        message: &str,
+    ) {
         let key = key_of(object);
         let mut hasher = DefaultHasher::new();
         (uid_of(object), field, reason, message, self.component).hash(&mut hasher);

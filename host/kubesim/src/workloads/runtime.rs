@@ -92,7 +92,12 @@ impl Runtime {
     }
 
     /// Starts a container of a pod that is set up.
-    pub async fn start(&self, pod: &Pod, container: &Container, place: &Place) -> Result<Instance, StartError> {
+    pub async fn start(
+        &self,
+        pod: &Pod,
+        container: &Container,
+        place: &Place,
+    ) -> Result<Instance, StartError> {
         match self {
             Self::Processes(processes) => {
                 let process = processes.start_container(pod, container, place).await?;

@@ -1,6 +1,7 @@
 //! Pods made of time: they start, become ready and end after delays, and fail where they are told to.
 //!
-//! Deterministic: no randomness, and a failure is chosen by image and pod name alone. Costs a few sleeping tasks.
+//! Deterministic: no randomness, and a failure is chosen by image and pod name alone. Costs a few sleeping
+//! tasks.
 
 use std::time::Duration;
 
@@ -88,7 +89,8 @@ impl SimulatedRuntime {
     fn failure(&self, pod: &Pod, container: &Container) -> Option<FailureKind> {
         let name = pod.metadata.name.as_deref().unwrap_or_default();
         let image = container.image.as_deref().unwrap_or_default();
-        let found = self.plan.failures.iter().find(|failure| glob(&failure.pod, name) && glob(&failure.image, image));
+        let found =
+            self.plan.failures.iter().find(|failure| glob(&failure.pod, name) && glob(&failure.image, image));
         found.map(|failure| failure.kind)
     }
 
@@ -96,7 +98,8 @@ impl SimulatedRuntime {
     #[must_use]
     pub fn unschedulable(&self, pod: &Pod) -> Option<String> {
         let mut containers = pod.spec.iter().flat_map(|spec| &spec.containers);
-        let fails = containers.any(|container| self.failure(pod, container) == Some(FailureKind::Unschedulable));
+        let fails =
+            containers.any(|container| self.failure(pod, container) == Some(FailureKind::Unschedulable));
         fails.then(|| "0/1 nodes are available: 1 node(s) were told to refuse this pod.".to_owned())
     }
 
@@ -122,7 +125,12 @@ impl SimulatedRuntime {
             _ => completes.then(|| (Instant::now() + self.plan.completion, 0)),
         };
         let ready = (failure != Some(FailureKind::NeverReady)).then(|| Instant::now() + self.plan.ready);
-        Ok(SimulatedContainer { id: uuid::Uuid::new_v4().to_string(), ends, ready, termination: self.plan.termination })
+        Ok(SimulatedContainer {
+            id: uuid::Uuid::new_v4().to_string(),
+            ends,
+            ready,
+            termination: self.plan.termination,
+        })
     }
 }
 

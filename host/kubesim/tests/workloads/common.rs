@@ -32,8 +32,12 @@ pub async fn processes(data_dir: &Path) -> KubeSim {
 }
 
 pub async fn start(data_dir: Option<&Path>, workloads: Workloads) -> KubeSim {
-    let _ = tracing_subscriber::fmt().with_env_filter(std::env::var("RUST_LOG").unwrap_or_else(|_| "warn".into())).with_test_writer().try_init();
-    let config = Config { data_dir: data_dir.map(Into::into), workloads, network: network(), ..Config::default() };
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(std::env::var("RUST_LOG").unwrap_or_else(|_| "warn".into()))
+        .with_test_writer()
+        .try_init();
+    let config =
+        Config { data_dir: data_dir.map(Into::into), workloads, network: network(), ..Config::default() };
     KubeSim::start(config).await.unwrap()
 }
 
@@ -82,7 +86,12 @@ pub async fn until(store: &Store, what: &str, mut holds: impl FnMut() -> bool) -
             let objects: Vec<_> = [PODS, STATEFUL_SETS, EVENTS]
                 .iter()
                 .flat_map(|kind| store.list(kind, None).unwrap().items)
-                .map(|object| format!("{} {} {} {}", object["kind"], object["metadata"]["name"], object["status"], object["message"]))
+                .map(|object| {
+                    format!(
+                        "{} {} {} {}",
+                        object["kind"], object["metadata"]["name"], object["status"], object["message"]
+                    )
+                })
                 .collect();
             panic!("waited in vain until {what}; there is:\n{}", objects.join("\n"));
         }

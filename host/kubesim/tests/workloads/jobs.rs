@@ -26,7 +26,8 @@ async fn a_job_is_complete_when_its_pods_have_ended_well() {
     let status = get(store, &JOBS, "once")["status"].clone();
     assert_eq!(status["succeeded"], 3);
     assert!(status["completionTime"].is_string());
-    let phases: Vec<_> = names(store, &PODS).iter().map(|pod| get(store, &PODS, pod)["status"]["phase"].clone()).collect();
+    let phases: Vec<_> =
+        names(store, &PODS).iter().map(|pod| get(store, &PODS, pod)["status"]["phase"].clone()).collect();
     assert_eq!(phases, ["Succeeded"; 3]);
     sim.shutdown().await;
 }
@@ -52,7 +53,10 @@ async fn what_a_job_cannot_have_here_is_said() {
     let sim = simulated(Simulated::default()).await;
     let store = sim.store();
     create(store, &JOBS, job("late", json!({"activeDeadlineSeconds": 5})));
-    until(store, "it is said", || events(store, "late").iter().any(|(_, message)| message.contains("activeDeadlineSeconds"))).await;
+    until(store, "it is said", || {
+        events(store, "late").iter().any(|(_, message)| message.contains("activeDeadlineSeconds"))
+    })
+    .await;
     assert!(names(store, &PODS).is_empty());
     sim.shutdown().await;
 }

@@ -22,12 +22,13 @@ pub fn redis() -> Value {
         "args": ["--bind", "$(POD_IP)", "--port", "6379", "--save", "", "--appendonly", "yes", "--dir", "/data"],
         "env": [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
         "ports": [{"name": "redis", "containerPort": 6379}],
-        "readinessProbe": {"tcpSocket": {"port": "redis"}, "periodSeconds": 1},
+        "readinessProbe": {"exec": {"command": ["sh", "-c", "redis-cli -h $POD_IP ping | grep -q PONG"]}},
     })
 }
 
 pub fn with_claim(mut set: Value) -> Value {
-    set["spec"]["template"]["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "data", "mountPath": "/data"}]);
+    set["spec"]["template"]["spec"]["containers"][0]["volumeMounts"] =
+        json!([{"name": "data", "mountPath": "/data"}]);
     set["spec"]["volumeClaimTemplates"] = json!([{"metadata": {"name": "data"},
         "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}]);
     set
@@ -105,7 +106,8 @@ async fn a_set_of_redis_answers_soon_and_its_claim_outlives_its_pods() {
     assert!(dir.path().join("claims/default/data-db-0").is_dir(), "a claim outlives the set");
     assert!(std::fs::read_dir(dir.path().join("pods")).unwrap().next().is_none(), "nothing else does");
     delete(store, &CLAIMS, "data-db-0");
-    until(store, "the claim's directory is gone", || !dir.path().join("claims/default/data-db-0").exists()).await;
+    until(store, "the claim's directory is gone", || !dir.path().join("claims/default/data-db-0").exists())
+        .await;
     sim.shutdown().await;
 }
 
@@ -139,12 +141,22 @@ async fn a_container_sees_what_its_manifest_says() {
     container["workingDir"] = json!("/work/dir");
     create(store, &PODS, pod);
     until(store, "it waits for what is missing", || {
-        events(store, "look").iter().any(|(reason, message)| reason == "FailedMount" && message.contains("settings"))
+        events(store, "look")
+            .iter()
+            .any(|(reason, message)| reason == "FailedMount" && message.contains("settings"))
     })
     .await;
-    create(store, &SECRETS, json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "auth"}, "data": {"key": "azE="}}));
-    create(store, &CONFIG_MAPS, json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"},
-        "data": {"a": "A", "b": "B"}}));
+    create(
+        store,
+        &SECRETS,
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "auth"}, "data": {"key": "azE="}}),
+    );
+    create(
+        store,
+        &CONFIG_MAPS,
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"},
+        "data": {"a": "A", "b": "B"}}),
+    );
     ends(store, "look", "Succeeded").await;
     let seen = log(&sim, "look", LogQuery::default()).await;
     assert_eq!(seen, "ABk1Alook\nA <k1> 64 arg-A\nlook\n/work/dir\n1\nread-only\nx\ntmp\n");
@@ -157,7 +169,11 @@ async fn a_changed_config_map_reaches_running_containers() {
     let dir = tempfile::tempdir().unwrap();
     let sim = processes(dir.path()).await;
     let store = sim.store();
-    create(store, &CONFIG_MAPS, json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"a": "1"}}));
+    create(
+        store,
+        &CONFIG_MAPS,
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"a": "1"}}),
+    );
     let mut pod = shell("watch", "while [ $(cat /conf/a) = 1 ]; do sleep 0.01; done; cat /conf/a");
     pod["spec"]["volumes"] = json!([{"name": "conf", "configMap": {"name": "c"}}]);
     pod["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "conf", "mountPath": "/conf"}]);
@@ -187,7 +203,10 @@ async fn a_container_that_ends_is_started_again_after_ever_longer_waits() {
     assert_eq!(main()["lastState"]["terminated"]["exitCode"], 7);
     assert_eq!(main()["lastState"]["terminated"]["reason"], "Error");
     assert!(events(store, "crash").iter().any(|(reason, _)| reason == "BackOff"));
-    assert_eq!(log(&sim, "crash", LogQuery { previous: true, ..LogQuery::default() }).await, "instance x x\n");
+    assert_eq!(
+        log(&sim, "crash", LogQuery { previous: true, ..LogQuery::default() }).await,
+        "instance x x\n"
+    );
     delete(store, &PODS, "crash");
     until(store, "it is gone", || names(store, &PODS).is_empty()).await;
     sim.shutdown().await;
@@ -220,7 +239,8 @@ async fn init_containers_go_first_in_order_and_containers_share_volumes() {
     };
     let mut pod = shell("steps", "");
     pod["spec"]["volumes"] = json!([{"name": "shared", "emptyDir": {}}]);
-    pod["spec"]["initContainers"] = json!([step("one", "echo 1 > /shared/log"), step("two", "sleep 0.05; echo 2 >> /shared/log")]);
+    pod["spec"]["initContainers"] =
+        json!([step("one", "echo 1 > /shared/log"), step("two", "sleep 0.05; echo 2 >> /shared/log")]);
     pod["spec"]["containers"] = json!([
         step("a", "echo a >> /shared/log; while ! [ -e /shared/done ]; do sleep 0.01; done; cat /shared/log"),
         step("b", "while ! grep -q a /shared/log; do sleep 0.01; done; touch /shared/done"),
@@ -251,16 +271,30 @@ async fn probes_decide_about_readiness_and_life() {
     create(store, &PODS, pod);
     let took = until(store, "it is ready", || is_ready(store, "probed")).await;
     assert!(took < Duration::from_millis(900), "not a period later: {took:?}");
-    let state = std::fs::read_dir(dir.path().join("pods")).unwrap().next().unwrap().unwrap().path().join("volumes/state");
+    let state = std::fs::read_dir(dir.path().join("pods"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path()
+        .join("volumes/state");
     std::fs::remove_file(state.join("ready")).unwrap();
     until(store, "it is not ready", || !is_ready(store, "probed")).await;
-    assert!(events(store, "probed").iter().any(|(reason, message)| reason == "Unhealthy" && message.starts_with("Readiness")));
+    assert!(
+        events(store, "probed")
+            .iter()
+            .any(|(reason, message)| reason == "Unhealthy" && message.starts_with("Readiness"))
+    );
     std::fs::write(state.join("dead"), "").unwrap();
     let main = || get(store, &PODS, "probed")["status"]["containerStatuses"][0].clone();
     until(store, "it is killed", || main()["lastState"]["terminated"]["exitCode"] == 137).await;
     std::fs::remove_file(state.join("dead")).unwrap();
     until(store, "it is back", || is_ready(store, "probed")).await;
-    assert!(events(store, "probed").iter().any(|(reason, message)| reason == "Killing" && message.contains("liveness")));
+    assert!(
+        events(store, "probed")
+            .iter()
+            .any(|(reason, message)| reason == "Killing" && message.contains("liveness"))
+    );
     sim.shutdown().await;
 }
 
@@ -269,8 +303,10 @@ async fn a_pod_is_asked_to_stop_before_it_is_killed() {
     let dir = tempfile::tempdir().unwrap();
     let sim = processes(dir.path()).await;
     let store = sim.store();
-    let mut polite = shell("polite", "trap 'echo bye; exit 0' TERM; touch /tmp/up; while :; do sleep 0.01; done");
-    polite["spec"]["containers"][0]["lifecycle"] = json!({"preStop": {"exec": {"command": ["sh", "-c", "ls /tmp/up > /tmp/hook"]}}});
+    let mut polite =
+        shell("polite", "trap 'echo bye; exit 0' TERM; touch /tmp/up; while :; do sleep 0.01; done");
+    polite["spec"]["containers"][0]["lifecycle"] =
+        json!({"preStop": {"exec": {"command": ["sh", "-c", "ls /tmp/up > /tmp/hook"]}}});
     create(store, &PODS, polite);
     let mut stubborn = shell("stubborn", "trap '' TERM; sleep 1000 & wait; sleep 1000");
     stubborn["spec"]["terminationGracePeriodSeconds"] = json!(1);
@@ -299,7 +335,10 @@ async fn force_leaves_no_time() {
     until(store, "it runs", || get(store, &PODS, "forced")["status"]["phase"] == "Running").await;
     let now = DeleteOptions { grace_period_seconds: Some(0), ..DeleteOptions::default() };
     store.delete(&PODS, "default", "forced", &now).unwrap();
-    until(store, "its processes are gone", || std::fs::read_dir(dir.path().join("pods")).unwrap().next().is_none()).await;
+    until(store, "its processes are gone", || {
+        std::fs::read_dir(dir.path().join("pods")).unwrap().next().is_none()
+    })
+    .await;
     sim.shutdown().await;
 }
 
@@ -325,7 +364,9 @@ async fn what_cannot_run_says_why() {
     host["spec"]["volumes"] = json!([{"name": "root", "hostPath": {"path": "/"}}]);
     create(store, &PODS, host);
     until(store, "hostPath is refused", || {
-        events(store, "host").iter().any(|(reason, message)| reason == "FailedMount" && message.contains("not supported"))
+        events(store, "host")
+            .iter()
+            .any(|(reason, message)| reason == "FailedMount" && message.contains("not supported"))
     })
     .await;
     sim.shutdown().await;

@@ -38,7 +38,10 @@ async fn endpoints_follow_selectors_and_readiness() {
     modify(store, &SERVICES, "db", |service| service["spec"]["selector"] = json!({"app": "other"}));
     until(store, "nobody is behind it", || addresses(store, "db", "addresses").is_empty()).await;
     delete(store, &SERVICES, "db");
-    until(store, "all is gone", || names(store, &ENDPOINTS).is_empty() && names(store, &ENDPOINT_SLICES).is_empty()).await;
+    until(store, "all is gone", || {
+        names(store, &ENDPOINTS).is_empty() && names(store, &ENDPOINT_SLICES).is_empty()
+    })
+    .await;
     sim.shutdown().await;
 }
 
@@ -50,7 +53,8 @@ async fn addresses_of_pods_that_are_not_ready_are_published_only_on_request() {
     let store = sim.store();
     create(store, &SERVICES, service("db", json!({"clusterIP": "None"})));
     create(store, &STATEFUL_SETS, set("db", 1, json!({"image": "example.org/db"})));
-    until(store, "it is known not to be ready", || addresses(store, "db", "notReadyAddresses").len() == 1).await;
+    until(store, "it is known not to be ready", || addresses(store, "db", "notReadyAddresses").len() == 1)
+        .await;
     assert!(addresses(store, "db", "addresses").is_empty());
     modify(store, &SERVICES, "db", |service| service["spec"]["publishNotReadyAddresses"] = json!(true));
     until(store, "it is published", || addresses(store, "db", "addresses").len() == 1).await;
@@ -83,7 +87,9 @@ async fn an_address_in_use_is_reported_and_tried_again() {
     create(store, &STATEFUL_SETS, set("db", 1, redis()));
     until(store, "it is reported", || {
         let events = store.list(&EVENTS, Some("default")).unwrap().items;
-        events.iter().any(|event| event["reason"] == "AddressNotAvailable" && event["involvedObject"]["name"] == "db")
+        events
+            .iter()
+            .any(|event| event["reason"] == "AddressNotAvailable" && event["involvedObject"]["name"] == "db")
     })
     .await;
     drop(squatter);
@@ -104,8 +110,12 @@ async fn running_pods_see_the_names_of_services_and_of_each_other_as_they_change
         json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"restartPolicy": "Never",
             "containers": [{"name": "main", "image": "busybox", "command": ["sh", "-c", script]}]}})
     };
-    let hosts =
-        [("a", "db"), ("b", "db.default.svc"), ("c", "db-1.db.default.svc.cluster.local"), ("d", "later.default.svc")];
+    let hosts = [
+        ("a", "db"),
+        ("b", "db.default.svc"),
+        ("c", "db-1.db.default.svc.cluster.local"),
+        ("d", "later.default.svc"),
+    ];
     for (name, host) in hosts {
         create(store, &PODS, look(name, host));
     }
@@ -116,7 +126,10 @@ async fn running_pods_see_the_names_of_services_and_of_each_other_as_they_change
     modify(store, &STATEFUL_SETS, "db", |set| set["spec"]["replicas"] = json!(2));
     create(store, &SERVICES, service("later", json!({})));
     for name in ["c", "d"] {
-        until(store, "it resolves what came later", || get(store, &PODS, name)["status"]["phase"] == "Succeeded").await;
+        until(store, "it resolves what came later", || {
+            get(store, &PODS, name)["status"]["phase"] == "Succeeded"
+        })
+        .await;
     }
     sim.shutdown().await;
 }

@@ -36,11 +36,14 @@ fn history(store: &Store, since: u64) -> Vec<String> {
     let mut seen = Vec::new();
     while let Some(event) = watch.try_next().unwrap() {
         let name = event.object["metadata"]["name"].as_str().unwrap();
-        let was_terminating = event.previous.as_ref().is_some_and(|pod| pod["metadata"]["deletionTimestamp"].is_string());
+        let was_terminating =
+            event.previous.as_ref().is_some_and(|pod| pod["metadata"]["deletionTimestamp"].is_string());
         match event.verb {
             Verb::Added => seen.push(format!("+{name}")),
             Verb::Deleted => seen.push(format!("-{name}")),
-            Verb::Modified if event.object["metadata"]["deletionTimestamp"].is_string() && !was_terminating => {
+            Verb::Modified
+                if event.object["metadata"]["deletionTimestamp"].is_string() && !was_terminating =>
+            {
                 seen.push(format!("~{name}"));
             }
             Verb::Modified => {}
@@ -66,7 +69,10 @@ async fn pods_are_made_in_order_each_when_the_one_before_is_ready() {
     let labels = &pod["metadata"]["labels"];
     assert_eq!(labels["statefulset.kubernetes.io/pod-name"], "db-1");
     assert_eq!(labels["apps.kubernetes.io/pod-index"], "1");
-    assert_eq!(labels["controller-revision-hash"], get(store, &STATEFUL_SETS, "db")["status"]["updateRevision"]);
+    assert_eq!(
+        labels["controller-revision-hash"],
+        get(store, &STATEFUL_SETS, "db")["status"]["updateRevision"]
+    );
     assert_eq!((&pod["spec"]["hostname"], &pod["spec"]["subdomain"]), (&json!("db-1"), &json!("db")));
     assert_eq!(pod["status"]["phase"], "Running");
     let reasons: Vec<_> = events(store, "db-1").into_iter().map(|(reason, _)| reason).collect();
@@ -92,14 +98,20 @@ async fn an_update_rolls_from_the_top_and_keeps_claims() {
     });
     until(store, "the update is through", || {
         let status = get(store, &STATEFUL_SETS, "db")["status"].clone();
-        settled(store, "db", 3) && status["updateRevision"] != first && status["currentRevision"] == status["updateRevision"]
+        settled(store, "db", 3)
+            && status["updateRevision"] != first
+            && status["currentRevision"] == status["updateRevision"]
     })
     .await;
-    let expected: Vec<String> = [2, 1, 0].iter().flat_map(|n| ["~", "-", "+"].map(|verb| format!("{verb}db-{n}"))).collect();
+    let expected: Vec<String> =
+        [2, 1, 0].iter().flat_map(|n| ["~", "-", "+"].map(|verb| format!("{verb}db-{n}"))).collect();
     assert_eq!(history(store, since), expected);
     assert_eq!(names(store, &CLAIMS), ["data-db-0", "data-db-1", "data-db-2"]);
     let claim = get(store, &CLAIMS, "data-db-0");
-    assert_eq!((&claim["status"]["phase"], &claim["status"]["capacity"]["storage"]), (&json!("Bound"), &json!("1Gi")));
+    assert_eq!(
+        (&claim["status"]["phase"], &claim["status"]["capacity"]["storage"]),
+        (&json!("Bound"), &json!("1Gi"))
+    );
     assert_eq!(names(store, &CONTROLLER_REVISIONS).len(), 2);
 
     modify(store, &STATEFUL_SETS, "db", |set| {
@@ -124,7 +136,8 @@ async fn a_partition_holds_back_the_pods_below_it() {
         set["spec"]["template"]["metadata"]["annotations"] = json!({"config": "2"});
     });
     let revisions = || {
-        let revision = |pod: &str| get(store, &PODS, pod)["metadata"]["labels"]["controller-revision-hash"].clone();
+        let revision =
+            |pod: &str| get(store, &PODS, pod)["metadata"]["labels"]["controller-revision-hash"].clone();
         ["db-0", "db-1", "db-2"].map(revision)
     };
     until(store, "one pod is updated", || {
@@ -148,7 +161,8 @@ async fn scaling_down_takes_the_highest_first_and_keeps_claims_unless_told_other
         wanted["spec"]["volumeClaimTemplates"] = json!([{"metadata": {"name": "data"},
             "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}]);
         if !keeps {
-            wanted["spec"]["persistentVolumeClaimRetentionPolicy"] = json!({"whenScaled": "Delete", "whenDeleted": "Retain"});
+            wanted["spec"]["persistentVolumeClaimRetentionPolicy"] =
+                json!({"whenScaled": "Delete", "whenDeleted": "Retain"});
         }
         create(store, &STATEFUL_SETS, wanted);
         until(store, "the set is up", || settled(store, "db", 3)).await;
@@ -175,11 +189,17 @@ async fn a_parallel_set_does_not_wait_and_an_on_delete_set_does_not_replace() {
     assert_eq!(ready(store, "db"), 0);
     until(store, "all are ready", || settled(store, "db", 5)).await;
     let since = store.revision();
-    modify(store, &STATEFUL_SETS, "db", |set| set["spec"]["template"]["metadata"]["annotations"] = json!({"a": "b"}));
-    until(store, "the change is seen", || get(store, &STATEFUL_SETS, "db")["status"]["updatedReplicas"] == 0).await;
+    modify(store, &STATEFUL_SETS, "db", |set| {
+        set["spec"]["template"]["metadata"]["annotations"] = json!({"a": "b"})
+    });
+    until(store, "the change is seen", || get(store, &STATEFUL_SETS, "db")["status"]["updatedReplicas"] == 0)
+        .await;
     assert_eq!(history(store, since), Vec::<String>::new());
     delete(store, &PODS, "db-3");
-    until(store, "the deleted pod is new", || get(store, &STATEFUL_SETS, "db")["status"]["updatedReplicas"] == 1).await;
+    until(store, "the deleted pod is new", || {
+        get(store, &STATEFUL_SETS, "db")["status"]["updatedReplicas"] == 1
+    })
+    .await;
     sim.shutdown().await;
 }
 
@@ -214,14 +234,20 @@ async fn planned_failures_look_as_in_a_cluster() {
         ("unready", FailureKind::NeverReady),
         ("nowhere", FailureKind::Unschedulable),
     ];
-    let failure = |(name, kind): &(&str, FailureKind)| Failure { image: "*".into(), pod: format!("{name}-*"), kind: *kind };
-    let sim = simulated(Simulated { failures: kinds.iter().map(failure).collect(), ..Simulated::default() }).await;
+    let failure = |(name, kind): &(&str, FailureKind)| Failure {
+        image: "*".into(),
+        pod: format!("{name}-*"),
+        kind: *kind,
+    };
+    let sim =
+        simulated(Simulated { failures: kinds.iter().map(failure).collect(), ..Simulated::default() }).await;
     let store = sim.store();
     for (name, _) in &kinds {
         create(store, &STATEFUL_SETS, set(name, 1, container()));
     }
     let main = |pod: &str| get(store, &PODS, pod)["status"]["containerStatuses"][0].clone();
-    until(store, "the image is missing", || main("pull-0")["state"]["waiting"]["reason"] == "ErrImagePull").await;
+    until(store, "the image is missing", || main("pull-0")["state"]["waiting"]["reason"] == "ErrImagePull")
+        .await;
     until(store, "it loops", || main("crash-0")["state"]["waiting"]["reason"] == "CrashLoopBackOff").await;
     let crashed = main("crash-0");
     assert_eq!(crashed["lastState"]["terminated"]["exitCode"], 3);
@@ -230,7 +256,8 @@ async fn planned_failures_look_as_in_a_cluster() {
     until(store, "it runs", || main("unready-0")["state"]["running"].is_object()).await;
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(!is_ready(store, "unready-0"));
-    until(store, "it has no node", || condition(&get(store, &PODS, "nowhere-0"), "PodScheduled").is_some()).await;
+    until(store, "it has no node", || condition(&get(store, &PODS, "nowhere-0"), "PodScheduled").is_some())
+        .await;
     let scheduled = condition(&get(store, &PODS, "nowhere-0"), "PodScheduled").unwrap();
     assert_eq!((&scheduled["status"], &scheduled["reason"]), (&json!("False"), &json!("Unschedulable")));
     for (name, _) in &kinds {

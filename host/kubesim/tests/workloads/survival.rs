@@ -1,7 +1,7 @@
 //! What is left when the cluster ends, however it ends, and what it finds when it starts again.
 
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -19,21 +19,25 @@ const DIRECTORY: &str = "KUBESIM_TEST_DIRECTORY";
 fn processes_of(data: &Path) -> Vec<String> {
     let data = data.canonicalize().unwrap().display().to_string();
     let entries = std::fs::read_dir("/proc").unwrap().filter_map(|entry| Some(entry.ok()?.path()));
-    let numbers = entries.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().parse::<u32>().is_ok()));
+    let numbers = entries
+        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().parse::<u32>().is_ok()));
     numbers
         .filter(|path| path.join("task") != Path::new("/proc/self/task") && !is_self(path))
         .filter_map(|path| {
-            let read = |file: &str| std::fs::read(path.join(file)).ok().map(|text| String::from_utf8_lossy(&text).into_owned());
+            let read = |file: &str| {
+                std::fs::read(path.join(file)).ok().map(|text| String::from_utf8_lossy(&text).into_owned())
+            };
             let (command, mounts) = (read("cmdline")?, read("mountinfo")?);
             // A mount of ours is shown by where it comes from on its file system.
             let suffix = data.rsplit('/').next().unwrap();
             let ours = command.contains(&data) || mounts.lines().any(|line| line.contains(suffix));
-            (ours && !command.is_empty()).then(|| format!("{} {}", path.display(), command.replace('\0', " ")))
+            (ours && !command.is_empty())
+                .then(|| format!("{} {}", path.display(), command.replace('\0', " ")))
         })
         .collect()
 }
 
-fn is_self(path: &PathBuf) -> bool {
+fn is_self(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy() == std::process::id().to_string())
 }
 

@@ -1,7 +1,7 @@
 //! How long a container that keeps ending waits before it starts again, as a kubelet counts it.
 //!
-//! The first restart is immediate; each further one within the delay waits, doubling up to the limit; a container
-//! that has run for twice the limit starts afresh.
+//! The first restart is immediate; each further one within the delay waits, doubling up to the limit; a
+//! container that has run for twice the limit starts afresh.
 
 use std::time::{Duration, Instant};
 

@@ -34,7 +34,12 @@ pub struct Place {
 }
 
 /// The complete environment of a container.
-pub fn environment(pod: &Pod, container: &Container, place: &Place, sources: &dyn Sources) -> Result<Vec<(String, String)>> {
+pub fn environment(
+    pod: &Pod,
+    container: &Container,
+    place: &Place,
+    sources: &dyn Sources,
+) -> Result<Vec<(String, String)>> {
     let mut env = Environment::default();
     env.set("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
     env.set("HOSTNAME", pod.metadata.name.as_deref().unwrap_or_default());
@@ -172,7 +177,8 @@ pub fn resource_field(container: &Container, field: &ResourceFieldSelector) -> R
         }
         _ => return Err(unsupported()),
     };
-    let parse = |text: &str| quantity::milli(text).ok_or_else(|| Unresolved(format!("invalid quantity {text:?}")));
+    let parse =
+        |text: &str| quantity::milli(text).ok_or_else(|| Unresolved(format!("invalid quantity {text:?}")));
     let value = match stated.and_then(|list| list.get(resource)) {
         Some(quantity) => parse(&quantity.0)?,
         None => missing,
@@ -226,7 +232,9 @@ mod tests {
     }
 
     fn resolve(container: Value) -> Result<BTreeMap<String, String>> {
-        let pod = serde_json::from_value(json!({"metadata": {"name": "db-0", "namespace": "ns", "labels": {"a/b": "c"}}}));
+        let pod = serde_json::from_value(
+            json!({"metadata": {"name": "db-0", "namespace": "ns", "labels": {"a/b": "c"}}}),
+        );
         let mut container = container;
         container["name"] = json!("main");
         let place = Place { pod_ip: "127.1.64.1".into(), host_ip: "127.0.0.1".into() };

@@ -76,7 +76,8 @@ pub fn resolve(rules: &[ImageRule], image: &str) -> Result<Program, NoProgram> {
 }
 
 /// What a container runs: the pod's `command` and `args` where given, else the image's own program, with the
-/// convention of the Docker library images that arguments starting with a flag or a configuration file are for it.
+/// convention of the Docker library images that arguments starting with a flag or a configuration file are
+/// for it.
 #[must_use]
 pub fn command_line(program: &Program, command: &[String], args: &[String]) -> Vec<String> {
     if !command.is_empty() {
@@ -95,7 +96,10 @@ pub fn on_path(program: &str) -> Option<PathBuf> {
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let extra = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
-    std::env::split_paths(&path).chain(extra).map(|dir| dir.join(OsStr::new(program))).find(|file| executable(file))
+    std::env::split_paths(&path)
+        .chain(extra)
+        .map(|dir| dir.join(OsStr::new(program)))
+        .find(|file| executable(file))
 }
 
 fn executable(file: &Path) -> bool {

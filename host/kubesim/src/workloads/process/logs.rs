@@ -1,7 +1,8 @@
-//! What containers write, kept on disk: `<logs>/<namespace>/<pod>/<container>.log`, the instance before as `.previous.log`.
+//! What containers write, kept on disk: `<logs>/<namespace>/<pod>/<container>.log`, the instance before as
+//! `.previous.log`.
 //!
-//! Bounded: when a file reaches the cap it is moved to `.1` and a new one begins, so a container that chatters costs
-//! at most twice the cap per instance. Logs outlive containers, pods and us.
+//! Bounded: when a file reaches the cap it is moved to `.1` and a new one begins, so a container that
+//! chatters costs at most twice the cap per instance. Logs outlive containers, pods and us.
 
 use std::{
     fs::{File, OpenOptions},
@@ -83,7 +84,8 @@ pub struct LogWriter {
 }
 
 impl LogWriter {
-    /// Copies a container's output until it ends. Never stops reading: a full disk must not block the container.
+    /// Copies a container's output until it ends. Never stops reading: a full disk must not block the
+    /// container.
     pub async fn copy(mut self, mut output: pipe::Receiver) {
         let mut buffer = vec![0; 8 * 1024];
         let mut complained = false;

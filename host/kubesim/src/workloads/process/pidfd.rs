@@ -29,7 +29,8 @@ impl Pidfd {
     #[allow(unsafe_code)]
     pub fn signal(&self, signal: i32) -> io::Result<()> {
         let null = std::ptr::null::<libc::siginfo_t>();
-        // SAFETY: a null siginfo is allowed and means "as kill(2)"; the descriptor is open while `self` lives.
+        // SAFETY: a null siginfo is allowed and means "as kill(2)"; the descriptor is open while `self`
+        // lives.
         let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, self.0.as_raw_fd(), signal, null, 0) };
         if sent == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }

@@ -1,9 +1,9 @@
 //! Probes: what a kubelet asks a container, how often, and what the answers add up to.
 //!
-//! The first question comes right after the start (and `initialDelaySeconds`), as a kubelet's does. Until the first
-//! success of a startup or readiness probe the next ones follow within milliseconds, not within the period: a
-//! container is noticed to be ready sooner than in a cluster, never later, and these extra questions don't count as
-//! failures.
+//! The first question comes right after the start (and `initialDelaySeconds`), as a kubelet's does. Until the
+//! first success of a startup or readiness probe the next ones follow within milliseconds, not within the
+//! period: a container is noticed to be ready sooner than in a cluster, never later, and these extra
+//! questions don't count as failures.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -17,7 +17,8 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-/// How soon a container that isn't ready yet is asked again at first; each further time waits half as long again.
+/// How soon a container that isn't ready yet is asked again at first; each further time waits half as long
+/// again.
 const EAGER: Duration = Duration::from_millis(8);
 
 /// What a probe asks.
@@ -75,8 +76,9 @@ impl Plan {
         })
     }
 
-    /// Asks for as long as it is polled, and tells each result that counts: success or failure with a message, and
-    /// whether the threshold is reached by it. `eager` probes don't wait for their period until the first success.
+    /// Asks for as long as it is polled, and tells each result that counts: success or failure with a
+    /// message, and whether the threshold is reached by it. `eager` probes don't wait for their period until
+    /// the first success.
     pub async fn run(&self, eager: bool, exec: &impl Exec, mut tell: impl FnMut(Answer)) {
         let began = Instant::now() + self.initial_delay;
         sleep_until(began).await;
@@ -156,7 +158,8 @@ fn question(probe: &Probe, container: &Container, pod_ip: IpAddr) -> Result<Ques
         }
         let address = (ip(http.host.as_ref())?, port(&http.port, container)?);
         let given = http.http_headers.iter().flatten();
-        let mut headers: Vec<_> = given.map(|HTTPHeader { name, value }| (name.clone(), value.clone())).collect();
+        let mut headers: Vec<_> =
+            given.map(|HTTPHeader { name, value }| (name.clone(), value.clone())).collect();
         if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
             headers.push(("Host".into(), format!("{}:{}", address.0, address.1)));
         }
@@ -182,7 +185,9 @@ fn port(port: &IntOrString, container: &Container) -> Result<u16, String> {
 /// A GET whose only interesting part is the status code.
 async fn get(address: (IpAddr, u16), path: &str, headers: &[(String, String)]) -> std::io::Result<u16> {
     let mut stream = TcpStream::connect(address).await?;
-    let mut request = format!("GET {path} HTTP/1.1\r\nUser-Agent: kube-probe/senren\r\nAccept: */*\r\nConnection: close\r\n");
+    let mut request = format!(
+        "GET {path} HTTP/1.1\r\nUser-Agent: kube-probe/senren\r\nAccept: */*\r\nConnection: close\r\n"
+    );
     for (name, value) in headers {
         request.push_str(&format!("{name}: {value}\r\n"));
     }
@@ -197,8 +202,10 @@ async fn get(address: (IpAddr, u16), path: &str, headers: &[(String, String)]) -
             read => head.extend_from_slice(&chunk[..read]),
         }
     }
-    let code = head.get(9..12).and_then(|code| std::str::from_utf8(code).ok()).and_then(|code| code.parse().ok());
-    code.filter(|_| head.starts_with(b"HTTP/1.")).ok_or_else(|| std::io::Error::other("malformed HTTP response"))
+    let code =
+        head.get(9..12).and_then(|code| std::str::from_utf8(code).ok()).and_then(|code| code.parse().ok());
+    code.filter(|_| head.starts_with(b"HTTP/1."))
+        .ok_or_else(|| std::io::Error::other("malformed HTTP response"))
 }
 
 #[cfg(test)]
@@ -218,37 +225,65 @@ mod tests {
         }
     }
 
-    async fn answers(probe: serde_json::Value, eager: bool, from: usize, run: Duration) -> (Vec<Answer>, usize) {
-        let probe: Probe = serde_json::from_value(probe).unwrap();
-        let container: Container = serde_json::from_value(json!({"name": "c"})).unwrap();
-        let plan = Plan::of(&probe, &container, [127, 0, 0, 1].into()).unwrap();
+    /// What a probe told within `run`, and how often it asked. Times in milliseconds.
+    async fn answers(
+        initial_delay: u64,
+        period: u64,
+        threshold: u32,
+        from: usize,
+        run: u64,
+    ) -> (Vec<Answer>, usize) {
+        let plan = Plan {
+            question: Question::Exec(vec!["true".into()]),
+            initial_delay: Duration::from_millis(initial_delay),
+            period: Duration::from_millis(period),
+            timeout: Duration::from_secs(1),
+            success_threshold: 1,
+            failure_threshold: threshold,
+        };
         let exec = From(from, AtomicUsize::new(0));
         let mut answers = Vec::new();
-        let _ = timeout(run, plan.run(eager, &exec, |answer| answers.push(answer))).await;
+        let _ =
+            timeout(Duration::from_millis(run), plan.run(true, &exec, |answer| answers.push(answer))).await;
         (answers, exec.1.into_inner())
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_container_is_noticed_to_be_ready_long_before_its_period() {
-        let probe = json!({"exec": {"command": ["true"]}, "periodSeconds": 10});
-        let (told, asked) = answers(probe, true, 5, Duration::from_millis(500)).await;
+        let (told, asked) = answers(0, 60_000, 3, 5, 3000).await;
         assert_eq!(told.last(), Some(&Answer { message: None, reached: true }));
         assert_eq!(asked, 5);
-        assert_eq!(told.iter().filter(|answer| answer.message.is_some()).count(), 1, "extra questions don't count");
+        assert_eq!(
+            told.iter().filter(|answer| answer.message.is_some()).count(),
+            1,
+            "extra questions don't count"
+        );
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn the_threshold_counts_one_failure_per_period() {
-        let probe = json!({"exec": {"command": ["true"]}, "periodSeconds": 2, "failureThreshold": 3});
-        let (told, _) = answers(probe, true, usize::MAX, Duration::from_millis(4500)).await;
+        let (told, asked) = answers(0, 200, 3, usize::MAX, 500).await;
         assert_eq!(told.iter().map(|answer| answer.reached).collect::<Vec<_>>(), [false, false, true]);
+        assert!(asked > 3);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn the_initial_delay_is_waited_for() {
-        let probe = json!({"exec": {"command": ["true"]}, "initialDelaySeconds": 5});
-        assert_eq!(answers(probe.clone(), true, 1, Duration::from_secs(4)).await.1, 0);
-        assert_eq!(answers(probe, true, 1, Duration::from_secs(6)).await.1, 1);
+        assert_eq!(answers(60_000, 1000, 1, 1, 100).await.1, 0);
+        assert_eq!(answers(50, 60_000, 1, 1, 2000).await.1, 1);
+    }
+
+    #[test]
+    fn a_probe_has_the_numbers_of_its_manifest_or_the_defaults() {
+        let container: Container = serde_json::from_value(json!({"name": "c"})).unwrap();
+        let check = |probe: serde_json::Value, wanted: [u64; 3]| {
+            let probe: Probe = serde_json::from_value(probe).unwrap();
+            let plan = Plan::of(&probe, &container, [127, 0, 0, 1].into()).unwrap();
+            assert_eq!([plan.initial_delay, plan.period, plan.timeout].map(|time| time.as_secs()), wanted);
+        };
+        check(json!({"tcpSocket": {"port": 1}}), [0, 10, 1]);
+        let all = json!({"tcpSocket": {"port": 1}, "initialDelaySeconds": 2, "periodSeconds": 3, "timeoutSeconds": 4});
+        check(all, [2, 3, 4]);
     }
 
     #[tokio::test]
@@ -256,7 +291,9 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         tokio::spawn(async move {
-            for answer in ["HTTP/1.1 204 No Content\r\n\r\n", "HTTP/1.1 503 Busy\r\n\r\n", "nonsense, and more of it"] {
+            for answer in
+                ["HTTP/1.1 204 No Content\r\n\r\n", "HTTP/1.1 503 Busy\r\n\r\n", "nonsense, and more of it"]
+            {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 let _ = stream.read(&mut [0; 1024]).await;
                 stream.write_all(answer.as_bytes()).await.unwrap();

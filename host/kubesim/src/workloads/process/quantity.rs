@@ -4,7 +4,8 @@
 #[must_use]
 pub fn milli(text: &str) -> Option<i128> {
     let text = text.trim();
-    let number_ends = text.find(|c: char| !(c.is_ascii_digit() || c == '.' || c == '+' || c == '-')).unwrap_or(text.len());
+    let number_ends =
+        text.find(|c: char| !(c.is_ascii_digit() || c == '.' || c == '+' || c == '-')).unwrap_or(text.len());
     let (number, suffix) = text.split_at(number_ends);
     let (numerator, denominator) = scale(suffix)?;
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
@@ -58,7 +59,8 @@ pub fn machine_millicores() -> i128 {
 pub fn machine_memory() -> i128 {
     let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let total = info.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kibibytes = total.and_then(|rest| rest.trim().strip_suffix("kB")).and_then(|number| number.trim().parse().ok());
+    let kibibytes =
+        total.and_then(|rest| rest.trim().strip_suffix("kB")).and_then(|number| number.trim().parse().ok());
     kibibytes.unwrap_or(0i128) * 1024
 }
 

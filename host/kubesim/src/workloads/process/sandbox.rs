@@ -1,8 +1,9 @@
 //! What a container sees of the machine, as arguments for bubblewrap.
 //!
-//! The root file system is the machine's own programs, read-only, plus the pod's mounts at the manifest's own paths.
-//! A container has its own PID, IPC and UTS namespaces and is PID 1 as in a cluster; it shares the network, where its
-//! address in 127.0.0.0/8 sets it apart. It is a convenience for development, not a boundary against malice.
+//! The root file system is the machine's own programs, read-only, plus the pod's mounts at the manifest's own
+//! paths. A container has its own PID, IPC and UTS namespaces and is PID 1 as in a cluster; it shares the
+//! network, where its address in 127.0.0.0/8 sets it apart. It is a convenience for development, not a
+//! boundary against malice.
 
 use std::{
     ffi::OsString,
@@ -37,16 +38,28 @@ pub struct Sandbox {
     pub environment: Vec<(String, String)>,
 }
 
-/// What a process may know of the machine's configuration: certificates, users, time zone, the dynamic linker's cache.
+/// What a process may know of the machine's configuration: certificates, users, time zone, the dynamic
+/// linker's cache.
 const ETC: &[&str] = &[
-    "/etc/alternatives", "/etc/ca-certificates", "/etc/gai.conf", "/etc/group", "/etc/ld.so.cache", "/etc/ld.so.conf",
-    "/etc/ld.so.conf.d", "/etc/localtime", "/etc/nsswitch.conf", "/etc/passwd", "/etc/pki", "/etc/protocols",
-    "/etc/resolv.conf", "/etc/services", "/etc/ssl",
+    "/etc/alternatives",
+    "/etc/ca-certificates",
+    "/etc/gai.conf",
+    "/etc/group",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/localtime",
+    "/etc/nsswitch.conf",
+    "/etc/passwd",
+    "/etc/pki",
+    "/etc/protocols",
+    "/etc/resolv.conf",
+    "/etc/services",
+    "/etc/ssl",
 ];
 
 /// Where programs and their libraries are; what is a link on the machine is the same link inside.
-const PROGRAMS: &[&str] =
-    &["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/nix"];
+const PROGRAMS: &[&str] = &["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/nix"];
 
 impl Sandbox {
     /// The arguments that run `command` inside; bubblewrap reports to the descriptor `status`.
@@ -58,7 +71,9 @@ impl Sandbox {
         for path in PROGRAMS {
             args.program_directory(Path::new(path));
         }
-        args.push(["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/run", "--dir", "/root", "--dir", "/home"]);
+        args.push([
+            "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/run", "--dir", "/root", "--dir", "/home",
+        ]);
         args.push(["--dir", "/var/lib", "--dir", "/var/tmp", "--symlink", "../run", "/var/run"]);
         for path in ETC {
             args.push(["--ro-bind-try", path, path]);
@@ -76,7 +91,8 @@ impl Sandbox {
         args.0
     }
 
-    /// Whether a program can be found inside; `None` when only running it can tell (it is on one of the pod's mounts).
+    /// Whether a program can be found inside; `None` when only running it can tell (it is on one of the pod's
+    /// mounts).
     #[must_use]
     pub fn finds(&self, program: &str) -> Option<bool> {
         if program.starts_with('/') {
@@ -145,14 +161,17 @@ mod tests {
         let args = sandbox(&["/data/inner/deep", "/data", "/data/inner"]).arguments(7, &["true".into()]);
         let at = |target: &str| args.iter().rposition(|arg| arg == target).unwrap();
         let last = args.iter().position(|arg| arg == "--chdir").unwrap();
-        let targets: Vec<_> = args[..last].iter().filter(|arg| arg.to_string_lossy().starts_with("/data")).collect();
+        let targets: Vec<_> =
+            args[..last].iter().filter(|arg| arg.to_string_lossy().starts_with("/data")).collect();
         assert_eq!(targets, ["/data", "/data/inner", "/data/inner/deep"]);
         assert!(at("true") == args.len() - 1);
     }
 
     #[test]
     fn a_program_that_is_not_there_is_known_before_it_is_run() {
-        let check = |mounts: &[&str], program, wanted| assert_eq!(sandbox(mounts).finds(program), wanted, "{program}");
+        let check = |mounts: &[&str], program, wanted| {
+            assert_eq!(sandbox(mounts).finds(program), wanted, "{program}")
+        };
         check(&[], "sh", Some(true));
         check(&[], "no-such-program", Some(false));
         check(&[], "/usr/bin/no-such-program", Some(false));

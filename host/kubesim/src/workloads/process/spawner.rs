@@ -1,9 +1,10 @@
 //! The one thread that starts processes, so that none of them outlives us.
 //!
-//! A sandbox dies with its parent by `PR_SET_PDEATHSIG`, and the kernel means the *thread* that forked: a process
-//! started from a pool thread would be killed when the pool shrinks. So every start goes through one thread that
-//! lives as long as its [`Spawner`]; dropping the last handle ends the thread and with it everything it started.
-//! Waiting is not done here: tokio reaps (pidfd), so that no thread blocks per process and no zombie stays.
+//! A sandbox dies with its parent by `PR_SET_PDEATHSIG`, and the kernel means the *thread* that forked: a
+//! process started from a pool thread would be killed when the pool shrinks. So every start goes through one
+//! thread that lives as long as its [`Spawner`]; dropping the last handle ends the thread and with it
+//! everything it started. Waiting is not done here: tokio reaps (pidfd), so that no thread blocks per process
+//! and no zombie stays.
 
 use std::{
     ffi::OsString,
@@ -105,8 +106,8 @@ fn io_pipe() -> io::Result<(OwnedFd, pipe::Receiver)> {
 fn die_with_us(command: &mut std::process::Command, status: &OwnedFd) {
     let status = status.as_raw_fd();
     let parent = std::process::id();
-    // SAFETY: prctl, getppid and fcntl are async-signal-safe, touch no memory of ours and allocate nothing; `status`
-    // stays open in the parent until after spawn() has returned, hence also in the forked child.
+    // SAFETY: prctl, getppid and fcntl are async-signal-safe, touch no memory of ours and allocate nothing;
+    // `status` stays open in the parent until after spawn() has returned, hence also in the forked child.
     unsafe {
         command.pre_exec(move || {
             if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) == -1 {

@@ -1,9 +1,10 @@
 //! A pod's volumes as directories of this machine.
 //!
-//! ConfigMaps, Secrets and downward fields are laid out as a kubelet does: a fresh directory per content, reached
-//! through the link `..data`, which is swapped atomically; so an update appears to the container all at once, and
-//! mounts made before see it. `subPath` mounts pin the content they started with. Claims are directories that only
-//! the deletion of the claim removes. What has no faithful equivalent here is refused by name.
+//! ConfigMaps, Secrets and downward fields are laid out as a kubelet does: a fresh directory per content,
+//! reached through the link `..data`, which is swapped atomically; so an update appears to the container all
+//! at once, and mounts made before see it. `subPath` mounts pin the content they started with. Claims are
+//! directories that only the deletion of the claim removes. What has no faithful equivalent here is refused
+//! by name.
 
 use std::{
     collections::BTreeMap,
@@ -12,9 +13,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use k8s_openapi::api::core::v1::{
-    Container, DownwardAPIVolumeFile, KeyToPath, Pod, Volume, VolumeMount,
-};
+use k8s_openapi::api::core::v1::{Container, DownwardAPIVolumeFile, KeyToPath, Pod, Volume, VolumeMount};
 
 use super::{
     env::{Place, Sources, Unresolved, pod_field, resource_field},
@@ -104,12 +103,19 @@ pub fn shows(pod: &Pod, kind_is_secret: bool, name: &str) -> bool {
 }
 
 /// The mounts of one container. Volumes must be set up.
-pub fn mounts(pod: &Pod, container: &Container, dirs: &PodDirs, env: &[(String, String)]) -> Result<Vec<Mount>, VolumeError> {
+pub fn mounts(
+    pod: &Pod,
+    container: &Container,
+    dirs: &PodDirs,
+    env: &[(String, String)],
+) -> Result<Vec<Mount>, VolumeError> {
     let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
     let volumes: BTreeMap<&str, &Volume> = volumes.map(|volume| (volume.name.as_str(), volume)).collect();
     let mount_of = |mount: &VolumeMount| {
-        let missing = |what: String| VolumeError::Missing { volume: mount.name.clone(), source: Unresolved(what) };
-        let volume = volumes.get(mount.name.as_str()).ok_or_else(|| missing("no such volume in the pod".into()))?;
+        let missing =
+            |what: String| VolumeError::Missing { volume: mount.name.clone(), source: Unresolved(what) };
+        let volume =
+            volumes.get(mount.name.as_str()).ok_or_else(|| missing("no such volume in the pod".into()))?;
         let root = match &volume.persistent_volume_claim {
             Some(claim) => dirs.claims.join(&claim.claim_name),
             None => dirs.volume(&volume.name),
@@ -120,8 +126,7 @@ pub fn mounts(pod: &Pod, container: &Container, dirs: &PodDirs, env: &[(String, 
                 .map_err(|source| VolumeError::Io { volume: mount.name.clone(), source })?,
         };
         let claim_read_only = volume.persistent_volume_claim.as_ref().and_then(|claim| claim.read_only);
-        let read_only =
-            mount.read_only == Some(true) || claim_read_only == Some(true) || !is_written(volume);
+        let read_only = mount.read_only == Some(true) || claim_read_only == Some(true) || !is_written(volume);
         Ok(Mount { source, target: PathBuf::from("/").join(&mount.mount_path), read_only })
     };
     container.volume_mounts.iter().flatten().map(mount_of).collect()
@@ -149,7 +154,13 @@ fn is_written(volume: &Volume) -> bool {
     volume.empty_dir.is_some() || volume.persistent_volume_claim.is_some()
 }
 
-fn set_up_one(pod: &Pod, volume: &Volume, dirs: &PodDirs, place: &Place, sources: &dyn Sources) -> Result<(), Problem> {
+fn set_up_one(
+    pod: &Pod,
+    volume: &Volume,
+    dirs: &PodDirs,
+    place: &Place,
+    sources: &dyn Sources,
+) -> Result<(), Problem> {
     let directory = dirs.volume(&volume.name);
     let mut files = Files { entries: BTreeMap::new(), sources };
     if volume.empty_dir.is_some() {
@@ -196,12 +207,24 @@ struct Files<'a> {
 }
 
 impl Files<'_> {
-    fn config_map(&mut self, name: &str, items: Option<&[KeyToPath]>, optional: Option<bool>, mode: Option<i32>) -> Result<(), Problem> {
+    fn config_map(
+        &mut self,
+        name: &str,
+        items: Option<&[KeyToPath]>,
+        optional: Option<bool>,
+        mode: Option<i32>,
+    ) -> Result<(), Problem> {
         let data = self.sources.config_map(name);
         self.keys("configmap", name, data, items, optional, mode)
     }
 
-    fn secret(&mut self, name: &str, items: Option<&[KeyToPath]>, optional: Option<bool>, mode: Option<i32>) -> Result<(), Problem> {
+    fn secret(
+        &mut self,
+        name: &str,
+        items: Option<&[KeyToPath]>,
+        optional: Option<bool>,
+        mode: Option<i32>,
+    ) -> Result<(), Problem> {
         let data = self.sources.secret(name);
         self.keys("secret", name, data, items, optional, mode)
     }
@@ -217,7 +240,11 @@ impl Files<'_> {
     ) -> Result<(), Problem> {
         let optional = optional == Some(true);
         let Some(data) = data else {
-            return if optional { Ok(()) } else { Err(Unresolved(format!("{what} \"{name}\" not found")).into()) };
+            return if optional {
+                Ok(())
+            } else {
+                Err(Unresolved(format!("{what} \"{name}\" not found")).into())
+            };
         };
         let Some(items) = items else {
             return data.into_iter().try_for_each(|(key, value)| self.add(&key, value, None, mode));
@@ -227,14 +254,24 @@ impl Files<'_> {
                 Some(value) => self.add(&item.path, value.clone(), item.mode, mode)?,
                 None if optional => {}
                 None => {
-                    return Err(Unresolved(format!("{what} \"{name}\" references non-existent key: {}", item.key)).into());
+                    return Err(Unresolved(format!(
+                        "{what} \"{name}\" references non-existent key: {}",
+                        item.key
+                    ))
+                    .into());
                 }
             }
         }
         Ok(())
     }
 
-    fn downward(&mut self, pod: &Pod, items: Option<&[DownwardAPIVolumeFile]>, mode: Option<i32>, place: &Place) -> Result<(), Problem> {
+    fn downward(
+        &mut self,
+        pod: &Pod,
+        items: Option<&[DownwardAPIVolumeFile]>,
+        mode: Option<i32>,
+        place: &Place,
+    ) -> Result<(), Problem> {
         for item in items.unwrap_or_default() {
             let value = if let Some(field) = &item.field_ref {
                 pod_field(pod, &field.field_path, place)?
@@ -242,7 +279,10 @@ impl Files<'_> {
                 let wanted = resource.container_name.as_deref().unwrap_or_default();
                 let mut containers = pod.spec.iter().flat_map(|spec| &spec.containers);
                 let container = containers.find(|container| container.name == wanted);
-                resource_field(container.ok_or_else(|| Unresolved(format!("no container {wanted:?}")))?, resource)?
+                resource_field(
+                    container.ok_or_else(|| Unresolved(format!("no container {wanted:?}")))?,
+                    resource,
+                )?
             } else {
                 continue;
             };
@@ -251,7 +291,13 @@ impl Files<'_> {
         Ok(())
     }
 
-    fn add(&mut self, path: &str, content: Vec<u8>, mode: Option<i32>, default: Option<i32>) -> Result<(), Problem> {
+    fn add(
+        &mut self,
+        path: &str,
+        content: Vec<u8>,
+        mode: Option<i32>,
+        default: Option<i32>,
+    ) -> Result<(), Problem> {
         let path = inside(path).ok_or_else(|| Unresolved(format!("path {path:?} leaves the volume")))?;
         let mode = mode.or(default).and_then(|mode| u32::try_from(mode).ok()).unwrap_or(0o644);
         self.entries.insert(path, (content, mode & 0o777));
@@ -264,7 +310,8 @@ fn publish(directory: &Path, files: &BTreeMap<PathBuf, (Vec<u8>, u32)>) -> io::R
     std::fs::create_dir_all(directory)?;
     let current = directory.join("..data");
     let old = current.read_link().ok();
-    let generation = old.as_deref().and_then(Path::to_str).and_then(|name| name.strip_prefix("..v")?.parse::<u64>().ok());
+    let generation =
+        old.as_deref().and_then(Path::to_str).and_then(|name| name.strip_prefix("..v")?.parse::<u64>().ok());
     if old.is_some() && same_files(&current, files)? {
         return Ok(());
     }
@@ -288,7 +335,8 @@ fn publish(directory: &Path, files: &BTreeMap<PathBuf, (Vec<u8>, u32)>) -> io::R
 
 /// The names a container sees: links through `..data`; names that are gone go.
 fn link_top_level(directory: &Path, files: &BTreeMap<PathBuf, (Vec<u8>, u32)>) -> io::Result<()> {
-    let tops: Vec<_> = files.keys().filter_map(|path| path.components().next()).map(|top| top.as_os_str()).collect();
+    let tops: Vec<_> =
+        files.keys().filter_map(|path| path.components().next()).map(|top| top.as_os_str()).collect();
     for entry in std::fs::read_dir(directory)? {
         let name = entry?.file_name();
         if !name.to_string_lossy().starts_with("..") && !tops.contains(&name.as_os_str()) {
@@ -314,7 +362,8 @@ fn same_files(directory: &Path, files: &BTreeMap<PathBuf, (Vec<u8>, u32)>) -> io
                 pending.push(path);
                 continue;
             }
-            let Some((bytes, mode)) = path.strip_prefix(directory).ok().and_then(|name| files.get(name)) else {
+            let Some((bytes, mode)) = path.strip_prefix(directory).ok().and_then(|name| files.get(name))
+            else {
                 return Ok(false);
             };
             if std::fs::read(&path)? != *bytes || path.metadata()?.permissions().mode() & 0o777 != *mode {
@@ -327,13 +376,17 @@ fn same_files(directory: &Path, files: &BTreeMap<PathBuf, (Vec<u8>, u32)>) -> io
 }
 
 fn sub_path(mount: &VolumeMount, env: &[(String, String)]) -> Option<String> {
-    let expanded = mount.sub_path_expr.as_ref().map(|path| super::env::expand_all(std::slice::from_ref(path), env).concat());
+    let expanded = mount
+        .sub_path_expr
+        .as_ref()
+        .map(|path| super::env::expand_all(std::slice::from_ref(path), env).concat());
     expanded.or_else(|| mount.sub_path.clone()).filter(|path| !path.is_empty())
 }
 
 /// A path below a volume's root, made as a directory if it is missing and the volume is one that is written.
 fn below(root: &Path, path: &str, create: bool) -> io::Result<PathBuf> {
-    let refused = || io::Error::new(io::ErrorKind::InvalidInput, format!("subPath {path:?} leaves the volume"));
+    let refused =
+        || io::Error::new(io::ErrorKind::InvalidInput, format!("subPath {path:?} leaves the volume"));
     let wanted = root.join(inside(path).ok_or_else(refused)?);
     if create && !wanted.exists() {
         std::fs::create_dir_all(&wanted)?;
@@ -377,14 +430,19 @@ mod tests {
         assert!(!dir.path().join("sub").exists());
         let link = dir.path().join("..data").read_link().unwrap();
         publish(dir.path(), &files(&[("a", "3")])).unwrap();
-        assert_eq!(dir.path().join("..data").read_link().unwrap(), link, "the same content is not written again");
+        assert_eq!(
+            dir.path().join("..data").read_link().unwrap(),
+            link,
+            "the same content is not written again"
+        );
     }
 
     #[test]
     fn no_path_leads_out_of_a_volume() {
         let dir = tempfile::tempdir().unwrap();
         symlink("/etc", dir.path().join("link")).unwrap();
-        let check = |path: &str, wanted: bool| assert_eq!(below(dir.path(), path, true).is_ok(), wanted, "{path}");
+        let check =
+            |path: &str, wanted: bool| assert_eq!(below(dir.path(), path, true).is_ok(), wanted, "{path}");
         check("new/deep", true);
         check("../up", false);
         check("/etc", false);

@@ -18,7 +18,8 @@ const INDEX_LABEL: &str = "apps.kubernetes.io/pod-index";
 #[must_use]
 pub fn parse(pod: &str) -> Option<(&str, i32)> {
     let (set, ordinal) = pod.rsplit_once('-')?;
-    let canonical = ordinal == "0" || (!ordinal.starts_with('0') && ordinal.bytes().all(|byte| byte.is_ascii_digit()));
+    let canonical =
+        ordinal == "0" || (!ordinal.starts_with('0') && ordinal.bytes().all(|byte| byte.is_ascii_digit()));
     (!set.is_empty() && canonical).then(|| ordinal.parse().ok().map(|ordinal| (set, ordinal))).flatten()
 }
 
@@ -59,10 +60,11 @@ fn volumes(set: &Value, spec: &Value, pod: &str) -> Value {
     let templates = set["spec"]["volumeClaimTemplates"].as_array().into_iter().flatten();
     let names: Vec<&str> = templates.filter_map(|template| template["metadata"]["name"].as_str()).collect();
     let given = spec["volumes"].as_array().into_iter().flatten();
-    let kept = given.filter(|volume| volume["name"].as_str().is_none_or(|name| !names.contains(&name))).cloned();
-    let claims = names.iter().map(|name| {
-        json!({"name": name, "persistentVolumeClaim": {"claimName": format!("{name}-{pod}")}})
-    });
+    let kept =
+        given.filter(|volume| volume["name"].as_str().is_none_or(|name| !names.contains(&name))).cloned();
+    let claims = names
+        .iter()
+        .map(|name| json!({"name": name, "persistentVolumeClaim": {"claimName": format!("{name}-{pod}")}}));
     claims.chain(kept).collect()
 }
 

@@ -1,8 +1,8 @@
 //! The StatefulSet controller: sets of pods with identities and claims of their own.
 //!
-//! One pass per set reads everything, adopts what belongs to it, asks [`plan`] what to do next, does it, and writes
-//! the status. It runs when the set, one of its pods or one of its claims changes; nothing is remembered between
-//! passes but whether a set has looked for orphans.
+//! One pass per set reads everything, adopts what belongs to it, asks [`plan`] what to do next, does it, and
+//! writes the status. It runs when the set, one of its pods or one of its claims changes; nothing is
+//! remembered between passes but whether a set has looked for orphans.
 
 mod identity;
 mod plan;
@@ -61,7 +61,11 @@ pub async fn run(store: Store, stop: CancellationToken) -> anyhow::Result<()> {
         }
         while let Some((key, orphans)) = queue.pop_first() {
             if let Err(status) = controller.reconcile(&key, orphans) {
-                tracing::warn!(error = status.message, set = key.name, "a StatefulSet could not be looked after");
+                tracing::warn!(
+                    error = status.message,
+                    set = key.name,
+                    "a StatefulSet could not be looked after"
+                );
             }
         }
     }
@@ -82,7 +86,8 @@ fn pod_changed(change: &Change, queue: &mut Queue) {
 /// What of a pod decides about its set.
 fn facts(pod: &Value) -> (bool, bool, &Value, Option<&Value>, Option<&Value>) {
     let conditions = pod["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let ready = conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True");
+    let ready =
+        conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True");
     let meta = &pod["metadata"];
     (ready, is_terminating(pod), &pod["status"]["phase"], meta.get("ownerReferences"), meta.get("labels"))
 }
@@ -163,16 +168,23 @@ impl Controller {
         pods.collect()
     }
 
-    /// Takes pods that nobody controls and that are named and labelled as ours (`delete --cascade=orphan`, recreate).
+    /// Takes pods that nobody controls and that are named and labelled as ours (`delete --cascade=orphan`,
+    /// recreate).
     fn adopt(&self, set: &Object, typed: &StatefulSet) -> Result<()> {
         let key = key_of(set);
         let selector = &typed.spec.selector;
         for pod in self.store.list(&PODS, Some(&key.namespace))?.items {
             let name = key_of(&pod).name;
             let ours = identity::parse(&name).is_some_and(|(set, _)| set == key.name);
-            if ours && controller_of(&pod).is_none() && !is_terminating(&pod) && selects(selector, &labels_of(&pod)) {
+            if ours
+                && controller_of(&pod).is_none()
+                && !is_terminating(&pod)
+                && selects(selector, &labels_of(&pod))
+            {
                 let owner = controller_reference(KIND.0, KIND.1, set);
-                self.store.modify(&PODS, Part::Main, &key.namespace, &name, &Write::by(BY), |pod| add_owner(pod, owner))?;
+                self.store.modify(&PODS, Part::Main, &key.namespace, &name, &Write::by(BY), |pod| {
+                    add_owner(pod, owner)
+                })?;
             }
         }
         Ok(())
@@ -208,12 +220,27 @@ impl Controller {
         match result {
             Ok(()) => {
                 let message = format!("{verb} Pod {pod} in StatefulSet {name} successful");
-                self.recorder.record(KIND, &set.object, None, Level::Normal, &format!("Successful{past}"), &message);
+                self.recorder.record(
+                    KIND,
+                    &set.object,
+                    None,
+                    Level::Normal,
+                    &format!("Successful{past}"),
+                    &message,
+                );
                 Ok(())
             }
             Err(status) => {
-                let message = format!("{verb} Pod {pod} in StatefulSet {name} failed error: {}", status.message);
-                self.recorder.record(KIND, &set.object, None, Level::Warning, &format!("Failed{past}"), &message);
+                let message =
+                    format!("{verb} Pod {pod} in StatefulSet {name} failed error: {}", status.message);
+                self.recorder.record(
+                    KIND,
+                    &set.object,
+                    None,
+                    Level::Warning,
+                    &format!("Failed{past}"),
+                    &message,
+                );
                 Err(status)
             }
         }
@@ -235,8 +262,8 @@ impl Controller {
         Ok(())
     }
 
-    /// The claims' owners say when they go: with the set, with a pod that is scaled away, or never. And a pending pod
-    /// whose claim was deleted gets a new one.
+    /// The claims' owners say when they go: with the set, with a pod that is scaled away, or never. And a
+    /// pending pod whose claim was deleted gets a new one.
     fn tend_claims(&self, set: &Set, wanted: &Wanted) -> Result<()> {
         let (when_deleted, when_scaled) = retention(set);
         for (ordinal, (pod, member)) in &set.pods {
@@ -312,7 +339,9 @@ impl Controller {
                 status.into_iter().for_each(|(field, value)| object["status"][field] = value);
             }
         };
-        self.store.modify(&STATEFUL_SETS, Part::Status, &key.namespace, &key.name, &Write::by(BY), change).map(drop)
+        self.store
+            .modify(&STATEFUL_SETS, Part::Status, &key.namespace, &key.name, &Write::by(BY), change)
+            .map(drop)
     }
 }
 

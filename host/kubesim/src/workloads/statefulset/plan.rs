@@ -1,7 +1,7 @@
 //! What to do next for a StatefulSet. Pure: the rules of ordering and nothing else.
 //!
-//! With `OrderedReady` at most one thing happens at a time, and only when everything before it is healthy; with
-//! `Parallel` creation and scale-down happen at once, and only the rolling update goes pod by pod.
+//! With `OrderedReady` at most one thing happens at a time, and only when everything before it is healthy;
+//! with `Parallel` creation and scale-down happen at once, and only the rolling update goes pod by pod.
 
 use std::collections::BTreeMap;
 
@@ -105,7 +105,8 @@ fn fill(wanted: &Wanted, members: &BTreeMap<i32, Member>, plan: &mut Vec<Action>
 fn scale_down(wanted: &Wanted, members: &BTreeMap<i32, Member>, plan: &mut Vec<Action>) -> bool {
     let condemned = || members.iter().filter(|(ordinal, _)| !wanted.ordinals().contains(ordinal));
     // Unless one pod is unhealthy anyway, an unhealthy one above doesn't let a healthy one go.
-    let wanted_unhealthy = members.iter().any(|(o, member)| wanted.ordinals().contains(o) && !member.healthy());
+    let wanted_unhealthy =
+        members.iter().any(|(o, member)| wanted.ordinals().contains(o) && !member.healthy());
     let first_unhealthy = condemned().find(|(_, member)| !member.healthy()).map(|(ordinal, _)| *ordinal);
     for (ordinal, member) in condemned().rev() {
         if !member.terminating {
@@ -149,7 +150,9 @@ impl Wanted {
 
     fn revision_of(&self, ordinal: i32) -> &str {
         match self.strategy {
-            Strategy::RollingUpdate { partition } if ordinal < self.start.saturating_add(partition) => &self.current,
+            Strategy::RollingUpdate { partition } if ordinal < self.start.saturating_add(partition) => {
+                &self.current
+            }
             _ => &self.update,
         }
     }
@@ -160,7 +163,8 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
 
-    /// One letter per pod: `r` ready, `p` not ready yet, `t` terminating, `f` failed, `-` missing; capital: new revision.
+    /// One letter per pod: `r` ready, `p` not ready yet, `t` terminating, `f` failed, `-` missing; capital:
+    /// new revision.
     fn members(pods: &str) -> BTreeMap<i32, Member> {
         let pods = pods.chars().enumerate().filter(|(_, pod)| *pod != '-');
         pods.map(|(ordinal, pod)| {

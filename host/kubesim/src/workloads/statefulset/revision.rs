@@ -1,4 +1,5 @@
-//! The templates a set has had, as `ControllerRevision`s: which one is wanted, and which one old pods still have.
+//! The templates a set has had, as `ControllerRevision`s: which one is wanted, and which one old pods still
+//! have.
 
 use serde_json::{Value, json};
 
@@ -75,12 +76,20 @@ pub fn adopt(store: &Store, set: &Object) -> Result<()> {
     let prefix = format!("{}-", key.name);
     for revision in store.list(&CONTROLLER_REVISIONS, Some(&key.namespace))?.items {
         let name = name_of(&revision);
-        let named_so = name.strip_prefix(&prefix).is_some_and(|hash| revision["metadata"]["labels"][HASH_LABEL] == hash);
+        let named_so =
+            name.strip_prefix(&prefix).is_some_and(|hash| revision["metadata"]["labels"][HASH_LABEL] == hash);
         if named_so && controller_of(&revision).is_none() {
             let owner = controller_reference("apps/v1", "StatefulSet", set);
-            store.modify(&CONTROLLER_REVISIONS, Part::Main, &key.namespace, name, &Write::by(BY), |revision| {
-                super::add_owner(revision, owner);
-            })?;
+            store.modify(
+                &CONTROLLER_REVISIONS,
+                Part::Main,
+                &key.namespace,
+                name,
+                &Write::by(BY),
+                |revision| {
+                    super::add_owner(revision, owner);
+                },
+            )?;
         }
     }
     Ok(())
@@ -91,7 +100,9 @@ fn owned(store: &Store, set: &Object) -> Result<Vec<Object>> {
     let places = store.inspect(|state| state.dependents_of(uid));
     let mine = places.into_iter().filter(|place| place.resource == CONTROLLER_REVISIONS);
     // One that has gone since is none of ours any more.
-    Ok(mine.filter_map(|place| store.get(&place.resource, &place.key.namespace, &place.key.name).ok()).collect())
+    Ok(mine
+        .filter_map(|place| store.get(&place.resource, &place.key.namespace, &place.key.name).ok())
+        .collect())
 }
 
 fn number(revision: &Object) -> i64 {
@@ -109,7 +120,8 @@ fn create(store: &Store, set: &Object, data: &Value, number: i64, collisions: &m
     let key = key_of(set);
     loop {
         let hash = short_hash(&format!("{data}{collisions}"), 10);
-        let mut labels = json!(set["spec"]["template"]["metadata"]["labels"].as_object().cloned().unwrap_or_default());
+        let mut labels =
+            json!(set["spec"]["template"]["metadata"]["labels"].as_object().cloned().unwrap_or_default());
         labels[HASH_LABEL] = json!(hash);
         let revision = json!({
             "apiVersion": "apps/v1", "kind": "ControllerRevision",

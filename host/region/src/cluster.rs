@@ -177,14 +177,6 @@ impl Cluster {
 
     async fn ensure_namespace(&self, site: &SiteName) -> Result<(), WriteError> {
         let namespace = names::namespace(&self.prefix, site);
-        if namespace == names::system_namespace(&self.prefix) {
-            return Err(WriteError::Refused {
-                reason: "ReservedSite",
-                message: format!(
-                    "site {site:?} would share namespace {namespace} with the plane itself; rename it"
-                ),
-            });
-        }
         self.ensure_namespace_named(&namespace, Some(site)).await
     }
 

@@ -100,7 +100,7 @@ impl DesiredSet {
         if slots.is_empty() {
             return None;
         }
-        let in_slots = |key: &ResourceKey| slots.contains(&slot_of(key));
+        let in_slots = |key: &ResourceKey| holds(&slots, key);
         let mut replaced = Replaced { slots: slots.clone(), ..Replaced::default() };
         let before: BTreeMap<_, _> = self.resources.extract_if(.., |key, _| in_slots(key)).collect();
         for resource in &state.resources {
@@ -131,7 +131,7 @@ impl DesiredSet {
 
     /// True once it is known what should be, or not be, under this name.
     pub fn knows(&self, key: &ResourceKey) -> bool {
-        self.known.contains(&slot_of(key))
+        holds(&self.known, key)
     }
 }
 
@@ -159,9 +159,9 @@ impl Desired {
     }
 }
 
-/// The hash slot of a resource.
-pub(crate) fn slot_of(key: &ResourceKey) -> u8 {
-    slot(key.site.as_str(), key.name.as_str())
+/// True where the slot of `key` is among `slots`. Mostly they are all, and then there is nothing to hash.
+pub(crate) fn holds(slots: &BTreeSet<u8>, key: &ResourceKey) -> bool {
+    slots.len() == 256 || slots.contains(&slot(key.site.as_str(), key.name.as_str()))
 }
 
 #[cfg(test)]

@@ -218,12 +218,6 @@ async fn a_resource_that_cannot_be_is_reported_and_the_others_go_on() {
     check_refused(resource("a", "redis", 1, "{"), "a 1 g1 Failed InvalidSpec", "no JSON").await;
     let trap = r#"{"mode": "trap", "in": "admit"}"#;
     check_refused(resource("a", "misbehaving", 1, trap), "a 1 g1 Failed PluginTrap", "").await;
-    let mut reserved = redis("a", 1);
-    reserved.site = "system".into();
-    let region = Region::start().await;
-    region.take_in(1, &[reserved]).await;
-    region.report().await;
-    assert_eq!(region.reported(), ["a 1 g1 Failed ReservedSite"]);
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ use senren_bus::{
 
 pub(crate) use admit::Verdicts;
 
-use crate::{desired::slot_of, memory::Known, plane::Plane};
+use crate::{desired::holds, memory::Known, plane::Plane};
 
 /// Why a resource is not as desired, where no custom resource says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,7 +102,7 @@ pub async fn take_in(plane: &Plane, state: &RegionalState) -> Handled {
         let (uid, type_name) = (desired.uid.clone(), desired.type_name.clone());
         plane.roll.learn(Known { uid, type_name, key: desired.key.clone() });
     }
-    let in_slots = |key: &ResourceKey| replaced.slots.contains(&slot_of(key));
+    let in_slots = |key: &ResourceKey| holds(&replaced.slots, key);
     let known = plane.crs.keys().into_iter().chain(plane.roll.keys()).filter(in_slots);
     let all: BTreeSet<ResourceKey> = replaced.keys.iter().cloned().chain(known).collect();
     // What is new doesn't wait behind what is as it was; what failed as it is waits for its time.

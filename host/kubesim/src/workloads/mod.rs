@@ -143,6 +143,9 @@ impl Running {
         self.stop.cancel();
         let mut tasks = std::mem::take(&mut *self.tasks.lock());
         while tasks.join_next().await.is_some() {}
+        if let Some(processes) = &self.processes {
+            processes.shut_down().await;
+        }
     }
 }
 

@@ -79,6 +79,31 @@ fn a_killed_cluster_leaves_no_process() {
     }
 }
 
+#[test]
+fn a_cluster_that_is_killed_while_its_pods_start_leaves_no_process() {
+    for delay in (20..140).step_by(8) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "survival::cluster_to_be_killed", "--ignored", "--nocapture"])
+            .env(DIRECTORY, dir.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(delay));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let began = Instant::now();
+        while !processes_of(dir.path()).is_empty() {
+            let left = processes_of(dir.path());
+            assert!(
+                began.elapsed() < Duration::from_secs(4),
+                "killed after {delay} ms, left behind: {left:?}"
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_dropped_cluster_leaves_no_process() {
     let dir = tempfile::tempdir().unwrap();

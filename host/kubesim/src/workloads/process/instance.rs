@@ -9,7 +9,7 @@ use super::{
     pidfd::Pidfd,
     probe::Exec,
     sandbox::Sandbox,
-    spawner::{Launch, Spawner},
+    spawner::{Launch, Spawned, Spawner},
 };
 use crate::workloads::runtime::Exit;
 
@@ -166,8 +166,10 @@ impl Exec for ProcessExecutor {
     async fn exec(&self, command: &[String], limit: Duration) -> Result<(), String> {
         const KEPT: u64 = 10 * 1024;
         let run = async {
-            let mut started =
+            let started =
                 self.spawner.spawn(self.launch(command.to_vec())).await.map_err(|e| e.to_string())?;
+            let mut guard = Started(Some(started));
+            let Some(started) = guard.0.as_mut() else { return Ok(()) };
             let mut output = Vec::new();
             let mut kept = (&mut started.output).take(KEPT);
             // What is beyond is read and dropped, so that the command doesn't block on it.
@@ -177,6 +179,8 @@ impl Exec for ProcessExecutor {
             };
             read.await.map_err(|error: io::Error| error.to_string())?;
             let status = started.child.wait().await.map_err(|error| error.to_string())?;
+            // Reaped: its number may be somebody else's from now on.
+            guard.0 = None;
             let output = String::from_utf8_lossy(&output).trim_end().to_owned();
             if status.success() {
                 Ok(())
@@ -186,10 +190,30 @@ impl Exec for ProcessExecutor {
                 Err(output)
             }
         };
-        // Out of time, the future is dropped and kills what it started.
+        // Out of time, the future is dropped, and with it goes what it started.
         let late = || {
             Err(format!("command timed out: {:?} timed out after {}s", command.join(" "), limit.as_secs()))
         };
         tokio::time::timeout(limit, run).await.unwrap_or_else(|_| late())
+    }
+}
+
+/// A command that is ended when it is dropped, in whatever state it is.
+struct Started(Option<Spawned>);
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let Some(mut started) = self.0.take() else { return };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        // Killing bubblewrap before it has bound its child to itself would leave the child: so the child is
+        // killed.
+        runtime.spawn(async move {
+            let child = Report::default().child_pid(&mut started.status).await;
+            if let Some(child) = child.and_then(|pid| Pidfd::open(pid).ok()) {
+                // Gone already: then so is bubblewrap.
+                let _ = child.signal(libc::SIGKILL);
+            }
+            let _ = started.child.wait().await;
+        });
     }
 }

@@ -1,8 +1,7 @@
 //! Pods as processes of this machine: bubblewrap makes the sandbox, one thread spawns, tokio reaps.
 //!
 //! Nothing here survives us: every process is in a PID namespace that dies with its bubblewrap, which dies
-//! with the spawner's thread. (A bubblewrap that is killed by someone else within its first few milliseconds,
-//! before its child has bound its own life to it, is the one exception that the kernel leaves.)
+//! with the spawner's thread; and a watchdog ends what was not that far yet.
 
 pub mod backoff;
 pub mod env;
@@ -15,6 +14,7 @@ pub mod quantity;
 mod sandbox;
 mod spawner;
 pub mod volumes;
+mod watchdog;
 
 use std::{
     collections::BTreeMap,
@@ -32,6 +32,7 @@ use self::{
     sandbox::{Mount, Sandbox},
     spawner::Spawner,
     volumes::PodDirs,
+    watchdog::Watchdog,
 };
 use super::{
     feed::get,
@@ -57,6 +58,8 @@ pub struct Processes {
     data: PathBuf,
     log_cap: u64,
     hosts: Arc<Hosts>,
+    mark: String,
+    watchdog: tokio::sync::Mutex<Watchdog>,
 }
 
 /// What local processes need to know.
@@ -86,7 +89,10 @@ impl Processes {
         }
         std::fs::create_dir_all(&pods).with_context(|| format!("creating {}", pods.display()))?;
         let data = data.canonicalize().with_context(|| format!("opening {}", data.display()))?;
-        let processes = Self { store: store.clone(), spawner, bwrap, rules, data, log_cap, hosts };
+        let mark = uuid::Uuid::new_v4().to_string();
+        let watchdog = Watchdog::start(&mark).context("starting the watchdog")?.into();
+        let store = store.clone();
+        let processes = Self { store, spawner, bwrap, rules, data, log_cap, hosts, mark, watchdog };
         processes.try_a_sandbox().await?;
         Ok(processes)
     }
@@ -206,14 +212,13 @@ impl Processes {
         tmp: PathBuf,
         environment: Vec<(String, String)>,
     ) -> Sandbox {
-        Sandbox {
-            bwrap: self.bwrap.clone(),
-            hostname: hostname.into(),
-            mounts,
-            working_dir,
-            tmp,
-            environment,
-        }
+        let (bwrap, mark, hostname) = (self.bwrap.clone(), self.mark.clone(), hostname.into());
+        Sandbox { bwrap, hostname, mounts, working_dir, tmp, environment, mark }
+    }
+
+    /// When all pods have stopped: makes sure that nothing is left.
+    pub async fn shut_down(&self) {
+        self.watchdog.lock().await.dismiss().await;
     }
 
     /// Removes what was the pod's alone.

@@ -10,6 +10,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::watchdog::MARK;
+
 /// One mount of a host path into a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
@@ -36,6 +38,8 @@ pub struct Sandbox {
     pub tmp: PathBuf,
     /// The complete environment of its processes.
     pub environment: Vec<(String, String)>,
+    /// What its processes are known by, from their first moment on.
+    pub mark: String,
 }
 
 /// What a process may know of the machine's configuration: certificates, users, time zone, the dynamic
@@ -68,6 +72,8 @@ impl Sandbox {
         let mut args = Arguments::default();
         args.push(["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--as-pid-1", "--die-with-parent"]);
         args.push(["--new-session", "--json-status-fd", &status.to_string(), "--hostname", &self.hostname]);
+        // As an argument it can be read from the first moment on, as a variable from the execution on.
+        args.push(["--setenv", MARK, &self.mark]);
         for path in PROGRAMS {
             args.program_directory(Path::new(path));
         }
@@ -153,6 +159,7 @@ mod tests {
             working_dir: "/data".into(),
             tmp: "/scratch".into(),
             environment: vec![("PATH".into(), "/usr/bin:/bin".into())],
+            mark: "m".into(),
         }
     }
 

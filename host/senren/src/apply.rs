@@ -41,9 +41,12 @@ pub async fn run(args: ApplyArgs) -> Result<(), Failure> {
     progress.finish();
     let (goals, result) = waited;
     applied.resources = Some(goals.into_latest().map(Resource::from).collect());
-    output::show(args.output, &applied, |applied| {
-        table::resources(applied.resources.iter().flatten(), Timestamp::now()).render()
-    })?;
+    let nothing_left = applied.resources.as_ref().is_none_or(Vec::is_empty);
+    if args.output != Output::Table || !nothing_left {
+        output::show(args.output, &applied, |applied| {
+            table::resources(applied.resources.iter().flatten(), Timestamp::now()).render()
+        })?;
+    }
     if args.output == Output::Table && result.is_ok() {
         eprintln!("site {} is as declared", applied.site);
     }

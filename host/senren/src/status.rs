@@ -92,10 +92,13 @@ fn line(event: &Event) -> String {
     let now = Timestamp::now().round(jiff::Unit::Second).unwrap_or_default();
     match &event.resource {
         None => format!("{now}  revision {}: all shown, waiting for changes", event.revision),
+        Some(resource) if event.kind == "removed" => {
+            format!("{now}  {}  {}  Removed", resource.region, resource.name)
+        }
         Some(resource) => {
-            let phase = if event.kind == "removed" { "Removed" } else { table::phase(resource) };
             let endpoint = table::endpoint(resource);
             let why = if resource.ready { endpoint } else { table::why(resource) };
+            let phase = table::phase(resource);
             format!("{now}  {}  {}  {phase}  {why}", resource.region, resource.name).trim_end().to_owned()
         }
     }

@@ -123,12 +123,17 @@ impl Client {
                     self.endpoint
                 ),
             ),
-            Code::Cancelled | Code::DeadlineExceeded => {
+            Code::DeadlineExceeded => {
                 Failure::new(Exit::TimedOut, format!("{} did not answer in time: {message}", self.endpoint))
+            }
+            // How tonic tells that our own time limit was reached.
+            Code::Cancelled if message == "Timeout expired" => {
+                let limit = CALL_TIMEOUT.as_secs();
+                Failure::new(Exit::TimedOut, format!("{} did not answer within {limit}s", self.endpoint))
             }
             Code::Unavailable => unreachable(&self.endpoint, &transport_message(status)),
             // A transport that breaks, because what listens there speaks something else.
-            Code::Unknown | Code::Internal if status.source().is_some() => {
+            Code::Unknown | Code::Internal | Code::Cancelled if status.source().is_some() => {
                 let message = transport_message(status);
                 unreachable(&self.endpoint, &format!("what answers there does not speak gRPC ({message})"))
             }

@@ -262,7 +262,12 @@ impl Life {
     pub async fn out_of_time(&self) {
         let mut orders = self.orders.clone();
         loop {
-            let deadline = orders.borrow_and_update().deadline();
+            let order = *orders.borrow_and_update();
+            let deadline = match order {
+                // No longer than the pod would be given by a deletion.
+                Order::ShutDown(at) => Some(at.min(Instant::now() + self.grace())),
+                order => order.deadline(),
+            };
             let over = async {
                 match deadline {
                     Some(deadline) => sleep_until(deadline).await,

@@ -10,8 +10,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::watchdog::MARK;
-
 /// One mount of a host path into a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
@@ -72,14 +70,14 @@ impl Sandbox {
         let mut args = Arguments::default();
         args.push(["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--as-pid-1", "--die-with-parent"]);
         args.push(["--new-session", "--json-status-fd", &status.to_string(), "--hostname", &self.hostname]);
-        // As an argument it can be read from the first moment on, as a variable from the execution on.
-        args.push(["--setenv", MARK, &self.mark]);
         for path in PROGRAMS {
             args.program_directory(Path::new(path));
         }
         args.push([
             "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/run", "--dir", "/root", "--dir", "/home",
         ]);
+        // The mark: an argument from the first moment on, and a mount that no program can hide later.
+        args.push(["--tmpfs", &format!("/run/{}", self.mark)]);
         args.push(["--dir", "/var/lib", "--dir", "/var/tmp", "--symlink", "../run", "/var/run"]);
         for path in ETC {
             args.push(["--ro-bind-try", path, path]);

@@ -2,9 +2,10 @@
 //!
 //! A bubblewrap binds its child to itself only at the end of its set-up. If it is killed before (because we
 //! are, with `kill -9`, while a container starts), the child stays: blocked for ever, or worse, running. So a
-//! small shell waits beside us, in a session of its own; when its input ends, we are gone, and it kills
-//! whatever still carries the mark of this cluster. It never acts while we live, knows its victims by a
-//! random mark alone, and ends by itself.
+//! small shell waits beside us, in a process group of its own; when its input ends, we are gone, and it kills
+//! whatever still carries the mark of this cluster: in its arguments while it is set up, among its mounts
+//! from then on (Redis, for one, overwrites its arguments and environment). It never acts while we live, knows
+//! its victims by a random mark alone, and ends by itself.
 
 use std::{
     io,
@@ -14,15 +15,12 @@ use std::{
 
 use tokio::{io::AsyncWriteExt, process::Child};
 
-/// The variable that marks the processes of a cluster.
-pub const MARK: &str = "SENREN_CLUSTER";
-
 /// Waits for one line; `bye` means that everything has been stopped already and one look is enough.
 const SCRIPT: &str = r#"
 trap '' HUP INT TERM
 read -r word; looks=20; [ "$word" = bye ] && looks=1
 while [ $looks -gt 0 ]; do
-    for file in $(grep -lsF -e "$0" /proc/[0-9]*/cmdline /proc/[0-9]*/environ); do
+    for file in $(grep -lsF -e "$0" /proc/[0-9]*/cmdline /proc/[0-9]*/mountinfo); do
         process=${file#/proc/}; process=${process%/*}
         [ "$process" = $$ ] || kill -9 "$process"
     done 2>/dev/null

@@ -2,6 +2,13 @@
 # by standard input, so that the password is neither an argument nor a file.
 set -eu
 
+# The first process of a container gets no signal that it has not asked for, so one that comes before redis-server
+# has got round to that would be lost, and the pod would sit out its grace period. The shell asks at once, and the
+# server is its child.
+server=""
+stopping=""
+trap 'stopping=yes; [ -z "$server" ] || kill -TERM "$server" || true' TERM INT
+
 # In `senren dev` all pods share one loopback interface, and each has an address of its own on it. Anywhere else
 # `kubectl port-forward` wants the pod's loopback, too.
 case "$POD_IP" in
@@ -24,7 +31,8 @@ case "$POD_NAME" in
         ;;
 esac
 
-exec redis-server - <<END
+[ -z "$stopping" ] || exit 0
+redis-server - <<END &
 include /etc/redis/redis.conf
 bind $bind
 replica-announce-ip $POD_IP
@@ -32,3 +40,14 @@ $role
 ${REDISCLI_AUTH:+requirepass $REDISCLI_AUTH}
 ${REDISCLI_AUTH:+masterauth $REDISCLI_AUTH}
 END
+server=$!
+[ -z "$stopping" ] || kill -TERM "$server"
+
+# A signal ends the wait, not the server: that writes its data first.
+status=0
+wait "$server" || status=$?
+while kill -0 "$server" 2>/dev/null; do
+    status=0
+    wait "$server" || status=$?
+done
+exit "$status"

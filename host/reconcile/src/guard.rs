@@ -7,6 +7,7 @@
 //!
 //! Whether an object of that name already exists and belongs to somebody else is checked when it is applied.
 
+mod content;
 mod hash;
 mod pods;
 #[cfg(test)]
@@ -47,6 +48,9 @@ const FORBIDDEN_KINDS: [(&str, &str); 6] = [
     ("PersistentVolume", "it is not part of one resource"),
     ("ResourceQuota", "it belongs to the site"),
 ];
+
+/// Start of the annotations that were once, and to some servers are still, the AppArmor profile of a container.
+const APPARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
 
 /// Whose objects they become, and what its plugin may declare.
 #[derive(Debug, Clone)]
@@ -197,6 +201,7 @@ fn guard_one(
         findings.refuse("", "is no JSON object");
         return None;
     };
+    drop_nulls(&mut object);
     let id = identify(&object, findings)?;
     findings.object = id.to_string();
     check_kind(&id.kind, rules, findings);
@@ -210,12 +215,26 @@ fn guard_one(
     // What is in there is the cluster's to say.
     object.remove("status");
     set_metadata(&mut object, rules, findings);
-    narrow_selectors(&id.kind.kind, &mut object, rules);
-    check_content(&id.kind.kind, &mut object, rules, findings);
+    content::narrow_selectors(&id.kind.kind, &mut object, rules);
+    content::check(&id.kind.kind, &mut object, rules, findings);
     let mut object = Value::Object(object);
     let hash = hash::of(&object, &child.mode);
     object["metadata"]["annotations"][names::APPLIED] = json!(hash);
     Some(Guarded { id, mode, object, hash })
+}
+
+/// To Kubernetes a null says the same as leaving the field out, so it must say the same here: `"podSelector": null`
+/// selects every pod, and `"seccompProfile": null` is no profile.
+fn drop_nulls(object: &mut Map<String, Value>) {
+    fn within(value: &mut Value) {
+        match value {
+            Value::Object(object) => drop_nulls(object),
+            Value::Array(items) => items.iter_mut().for_each(within),
+            _ => {}
+        }
+    }
+    object.retain(|_, value| !value.is_null());
+    object.values_mut().for_each(within);
 }
 
 fn identify(object: &Map<String, Value>, findings: &mut Findings<'_>) -> Option<ObjectId> {
@@ -330,104 +349,14 @@ fn label(metadata: &mut Map<String, Value>, path: &str, rules: &Rules, findings:
         findings.refuse(&format!("{path}/labels"), format!("label {key} is the host's"));
     }
     metadata.insert("labels".into(), Value::Object(labels));
-    for key in metadata
-        .get("annotations")
-        .and_then(Value::as_object)
-        .into_iter()
-        .flat_map(Map::keys)
-        .filter(reserved)
-    {
-        findings.refuse(&format!("{path}/annotations"), format!("annotation {key} is the host's"));
-    }
-}
-
-/// Objects that select pods select only the resource's own.
-fn narrow_selectors(kind: &str, object: &mut Map<String, Value>, rules: &Rules) {
-    let Some(Value::Object(spec)) = object.get_mut("spec") else { return };
-    let own = (names::NAME.to_owned(), json!(rules.name));
-    match kind {
-        "Service" => {
-            // One without a selector has none of the pods.
-            if let Some(Value::Object(selector)) =
-                spec.get_mut("selector").filter(|selector| !empty(selector))
-            {
-                selector.extend([own]);
-            }
+    let annotations = metadata.get("annotations").and_then(Value::as_object);
+    for key in annotations.into_iter().flat_map(Map::keys) {
+        let path = format!("{path}/annotations");
+        if reserved(&key) {
+            findings.refuse(&path, format!("annotation {key} is the host's"));
+        } else if key.starts_with(APPARMOR) {
+            findings.refuse(&path, format!("annotation {key} changes the node's protection"));
         }
-        "StatefulSet"
-        | "Deployment"
-        | "DaemonSet"
-        | "ReplicaSet"
-        | "PodDisruptionBudget"
-        | "NetworkPolicy" => {
-            let key = if kind == "NetworkPolicy" { "podSelector" } else { "selector" };
-            let selector = spec.entry(key).or_insert_with(|| json!({}));
-            if let Value::Object(selector) = selector {
-                let labels = selector.entry("matchLabels").or_insert_with(|| json!({}));
-                if let Value::Object(labels) = labels {
-                    labels.extend([own]);
-                }
-            }
-        }
-        _ => {}
-    }
-}
-
-fn check_content(kind: &str, object: &mut Map<String, Value>, rules: &Rules, findings: &mut Findings<'_>) {
-    let Some(spec) = object.get_mut("spec") else { return };
-    match kind {
-        "Pod" => pods::check_pod(spec, "/spec", rules, findings),
-        "StatefulSet" | "Deployment" | "DaemonSet" | "ReplicaSet" | "Job" => {
-            pods::check_template(spec.get_mut("template"), "/spec/template", rules, findings);
-        }
-        "CronJob" => {
-            let job = spec.get_mut("jobTemplate");
-            if let Some(Value::Object(job)) = job {
-                template_metadata(job, "/spec/jobTemplate", rules, findings);
-                let template = job.get_mut("spec").and_then(|spec| spec.get_mut("template"));
-                pods::check_template(template, "/spec/jobTemplate/spec/template", rules, findings);
-            }
-        }
-        "Service" => check_service(spec, findings),
-        "PersistentVolumeClaim" => check_claim(spec, "/spec", findings),
-        _ => {}
-    }
-    if let Some(Value::Array(claims)) = spec.get_mut("volumeClaimTemplates") {
-        for (index, claim) in claims.iter_mut().enumerate() {
-            check_claim_template(claim, &format!("/spec/volumeClaimTemplates/{index}"), rules, findings);
-        }
-    }
-}
-
-fn check_service(spec: &Value, findings: &mut Findings<'_>) {
-    if spec.get("type").and_then(Value::as_str) == Some("ExternalName") {
-        findings.refuse("/spec/type", "ExternalName points clients elsewhere");
-    }
-    for key in ["externalIPs", "externalName"] {
-        if spec.get(key).is_some_and(|value| !empty(value)) {
-            findings.refuse(
-                &format!("/spec/{key}"),
-                "takes over traffic of addresses that are not the resource's",
-            );
-        }
-    }
-}
-
-fn check_claim_template(claim: &mut Value, path: &str, rules: &Rules, findings: &mut Findings<'_>) {
-    let Value::Object(claim) = claim else { return };
-    claim.remove("status");
-    template_metadata(claim, path, rules, findings);
-    if let Some(spec) = claim.get_mut("spec") {
-        check_claim(spec, &format!("{path}/spec"), findings);
-    }
-}
-
-/// A claim asks for a new volume; it can't pick an existing one.
-fn check_claim(spec: &mut Value, path: &str, findings: &mut Findings<'_>) {
-    if let Value::Object(spec) = spec {
-        let known =
-            ["accessModes", "resources", "storageClassName", "volumeMode", "volumeAttributesClassName"];
-        only(spec, path, &known, findings);
     }
 }
 

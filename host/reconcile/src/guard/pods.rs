@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Findings, Rules, check_claim_template, empty, only, template_metadata};
+use super::{Findings, Rules, content::check_claim_template, empty, only, template_metadata};
 
 const POD: &[&str] = &[
     "activeDeadlineSeconds",

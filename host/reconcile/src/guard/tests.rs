@@ -111,15 +111,15 @@ fn a_pod_template_is_closed_and_everything_selects_only_its_own() {
 
 #[test]
 fn selectors_are_narrowed_to_the_resource() {
+    let pods = "/spec/podSelector/matchLabels";
     for (api_version, kind, selector, at) in [
         ("v1", "Service", json!({"selector": {"app": "x"}}), "/spec/selector"),
         ("policy/v1", "PodDisruptionBudget", json!({"maxUnavailable": 1}), "/spec/selector/matchLabels"),
-        (
-            "networking.k8s.io/v1",
-            "NetworkPolicy",
-            json!({"podSelector": {}}),
-            "/spec/podSelector/matchLabels",
-        ),
+        ("policy/v1", "PodDisruptionBudget", json!({"selector": null}), "/spec/selector/matchLabels"),
+        ("networking.k8s.io/v1", "NetworkPolicy", Value::Null, pods),
+        ("networking.k8s.io/v1", "NetworkPolicy", json!({"podSelector": {}}), pods),
+        ("networking.k8s.io/v1", "NetworkPolicy", json!({"podSelector": null}), pods),
+        ("networking.k8s.io/v1", "NetworkPolicy", json!({"podSelector": {"matchLabels": null}}), pods),
     ] {
         let object =
             json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": "cache"}, "spec": selector});
@@ -236,6 +236,12 @@ fn metadata_is_the_hosts() {
         "/metadata/annotations",
         json!({names::APPLIED: "h"}),
         "/metadata/annotations: annotation senren.io/applied is the host's",
+    );
+    at(
+        "/metadata/annotations",
+        json!({"container.apparmor.security.beta.kubernetes.io/redis": "unconfined"}),
+        "/metadata/annotations: annotation container.apparmor.security.beta.kubernetes.io/redis changes the node's \
+         protection",
     );
     let same = with(config_map(), "/metadata/namespace", json!("senren-default"));
     assert_eq!(
@@ -376,6 +382,29 @@ fn every_workload_is_looked_into() {
     let refused = guard(&[child(&cron)], &rules).unwrap_err();
     let at = "/spec/jobTemplate/spec/template/spec/hostNetwork";
     assert_eq!(refused[0].to_string(), format!("CronJob cache at {at}: shares the node's network"));
+}
+
+#[test]
+fn a_null_opens_nothing() {
+    let object = with(stateful_set(), &format!("{POD}/securityContext"), json!({"seccompProfile": null}));
+    let escalation = json!({"allowPrivilegeEscalation": null});
+    let object = with(object, &format!("{CONTAINER}/securityContext"), escalation);
+    let guarded = guard(&[child(&object)], &rules()).unwrap();
+    let plain = guard(&[child(&stateful_set())], &rules()).unwrap();
+    assert_eq!(guarded[0].object, plain[0].object);
+}
+
+#[test]
+fn jobs_adopt_nobodys_pods() {
+    let job = json!({
+        "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "cache"},
+        "spec": {"template": {"spec": {"containers": []}}},
+    });
+    assert_eq!(refusals(&[child(&job)]), Vec::<String>::new());
+    for (key, value) in [("manualSelector", json!(true)), ("selector", json!({"matchLabels": {"a": "b"}}))] {
+        let problem = format!("Job cache at /spec/{key}: could adopt pods of others: leave it out");
+        check(with(job.clone(), &format!("/spec/{key}"), value), &problem);
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::FutureExt as _;
 use jiff::Timestamp;
 use k8s_openapi::{
     api::core::v1::{Container, ContainerStateTerminated, LifecycleHandler, Probe},
@@ -214,6 +215,7 @@ impl Supervisor {
     /// preStop, SIGTERM, and SIGKILL when the time is over: the pod's, or `grace` if only this container is
     /// stopped.
     async fn stop(&self, instance: &mut Instance, executor: &Executor, grace: Option<Duration>) -> Exit {
+        // Looked at more than once, also when it is long over.
         let over = async {
             match grace {
                 None => self.life.out_of_time().await,
@@ -222,8 +224,8 @@ impl Supervisor {
                     () = self.life.out_of_time() => {}
                 },
             }
-        };
-        tokio::pin!(over);
+        }
+        .shared();
         let asked = async {
             if let Some(hook) =
                 self.container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.pre_stop.as_ref())
@@ -234,13 +236,17 @@ impl Supervisor {
         };
         tokio::select! {
             () = asked => {}
-            () = &mut over => {}
+            () = over.clone() => {}
             exit = instance.wait() => return exit,
+        }
+        tokio::select! {
+            () = instance.settled() => {}
+            () = over.clone() => {}
         }
         instance.ask_to_stop();
         tokio::select! {
             exit = instance.wait() => exit,
-            () = &mut over => {
+            () = over.clone() => {
                 instance.kill();
                 instance.wait().await
             }

@@ -142,6 +142,13 @@ impl Instance {
         }
     }
 
+    /// Waits until it can be asked to stop.
+    pub async fn settled(&self) {
+        if let Self::Process(process) = self {
+            process.settled().await;
+        }
+    }
+
     /// SIGTERM.
     pub fn ask_to_stop(&mut self) {
         match self {

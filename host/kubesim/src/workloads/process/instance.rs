@@ -1,6 +1,10 @@
 //! One container as a process: bubblewrap around it, its log, its end; and what is run beside it.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::{io::AsyncReadExt, net::unix::pipe, process::Child, task::JoinHandle};
 
@@ -13,6 +17,10 @@ use super::{
 };
 use crate::workloads::runtime::Exit;
 
+/// How long after its start a process may take to ask for SIGTERM, see [`Process::settled`].
+const SETTLING: Duration = Duration::from_secs(1);
+const SETTLING_POLL: Duration = Duration::from_millis(5);
+
 /// A container that runs as a process.
 pub struct Process {
     /// Identity of the instance.
@@ -23,6 +31,8 @@ pub struct Process {
     status: pipe::Receiver,
     report: Report,
     init: Option<Pidfd>,
+    pid: Option<i32>,
+    started: Instant,
     logging: Option<JoinHandle<()>>,
     logs: LogFiles,
 }
@@ -40,7 +50,8 @@ impl Process {
         let mut started = spawner.spawn(executor.launch(command)).await?;
         let logging = tokio::spawn(log.copy(started.output));
         let mut report = Report::default();
-        let init = report.child_pid(&mut started.status).await.and_then(|pid| Pidfd::open(pid).ok());
+        let pid = report.child_pid(&mut started.status).await;
+        let init = pid.and_then(|pid| Pidfd::open(pid).ok());
         Ok(Self {
             id: uuid::Uuid::new_v4().to_string(),
             executor,
@@ -48,6 +59,8 @@ impl Process {
             status: started.status,
             report,
             init,
+            pid,
+            started: Instant::now(),
             logging: Some(logging),
             logs,
         })
@@ -76,6 +89,26 @@ impl Process {
                 Exit { code, reason: Some(reason), message: Some(message), last_words: words }
             }
         }
+    }
+
+    /// Waits until a SIGTERM would not be lost, in the first second of the process at most.
+    ///
+    /// The kernel drops a signal to the first process of a PID namespace that has no handler for it yet, and this
+    /// cluster is quicker to stop a container than a program is to install one. A kubelet never is: it starts a
+    /// container in several steps, each a call to another process.
+    pub async fn settled(&self) {
+        while self.started.elapsed() < SETTLING && !self.catches_sigterm() {
+            tokio::time::sleep(SETTLING_POLL).await;
+        }
+    }
+
+    /// As `SigCgt` in proc(5) says; true also where the process is gone.
+    fn catches_sigterm(&self) -> bool {
+        let Some(pid) = self.pid else { return true };
+        let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) else { return true };
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        caught.is_none_or(|mask| mask & (1 << (libc::SIGTERM - 1)) != 0)
     }
 
     /// Sends a signal to the container's first process.

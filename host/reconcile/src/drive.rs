@@ -1,8 +1,8 @@
 //! Drives the step: watches everything that concerns a resource, and reconciles it when something does.
 //!
-//! One watch per kind feeds the cache; what is news there goes into the queue by key; workers take keys from the queue.
-//! Nothing waits for anything else: a type whose definition can't be installed, a kind that can't be watched, a
-//! resource that fails or hangs each hold up themselves alone.
+//! One watch per kind feeds the cache; what is news there goes by key into the queue of its type; workers take keys
+//! from it. Nothing waits for anything else: a type whose definition can't be installed, a kind that can't be watched,
+//! a plugin that hangs, a resource that fails each hold up themselves alone.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -46,10 +46,13 @@ const RESTLESS: u32 = 8;
 /// How long to wait at shutdown for steps that have begun.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Reconciles everything that the plugins serve until `shutdown`.
-pub async fn run(reconciler: Arc<Reconciler>, shutdown: CancellationToken) -> anyhow::Result<()> {
+/// Reconciles everything that the plugins serve until `shutdown`, and then lets the steps that have begun come to their
+/// end. Whoever drops it instead of waiting stops all but those.
+pub async fn run(reconciler: Arc<Reconciler>, shutdown: CancellationToken) {
+    let shutdown = shutdown.child_token();
+    let _stop = shutdown.clone().drop_guard();
     let driver = Arc::new(Driver {
-        queue: Queue::new(),
+        queues: Mutex::default(),
         watched: Mutex::default(),
         served: Mutex::default(),
         pace: Mutex::default(),
@@ -58,16 +61,15 @@ pub async fn run(reconciler: Arc<Reconciler>, shutdown: CancellationToken) -> an
         reconciler,
     });
     driver.spawn(driver.clone().follow_plugins());
-    driver.spawn(driver.clone().dispatch());
     shutdown.cancelled().await;
     driver.tasks.close();
     let _ = tokio::time::timeout(GRACE, driver.tasks.wait()).await;
-    Ok(())
 }
 
 struct Driver {
     reconciler: Arc<Reconciler>,
-    queue: Queue<Key>,
+    /// What there is to do, by type: resources whose plugin is slow take no worker away from another type's.
+    queues: Mutex<HashMap<String, Queue<Key>>>,
     /// Kinds that have a watch.
     watched: Mutex<HashSet<ApiKind>>,
     /// Digest of the plugin that each type was last set up for.
@@ -186,51 +188,64 @@ impl Driver {
     }
 
     /// Whatever its type: while one resource makes way for another of its name, what concerns one concerns both.
-    fn push(&self, touched: &Touched, lane: Lane) {
+    fn push(self: &Arc<Self>, touched: &Touched, lane: Lane) {
         for key in self.reconciler.keys_named(&touched.namespace, &touched.name) {
-            self.queue.push(key, lane);
+            self.queue(&key.type_name).push(key, lane);
         }
     }
 
-    fn push_all(&self) {
+    /// The queue of a type, which has workers from the first time that something is to be put into it.
+    fn queue(self: &Arc<Self>, type_name: &str) -> Queue<Key> {
+        let mut queues = self.queues.lock();
+        if let Some(queue) = queues.get(type_name) {
+            return queue.clone();
+        }
+        let queue = Queue::new();
+        queues.insert(type_name.to_owned(), queue.clone());
+        self.spawn(self.clone().dispatch(queue.clone()));
+        queue
+    }
+
+    fn push_all(self: &Arc<Self>) {
         for type_name in self.reconciler.type_names() {
             self.push_all_of(&type_name);
         }
     }
 
-    fn push_all_of(&self, type_name: &str) {
+    fn push_all_of(self: &Arc<Self>, type_name: &str) {
+        let queue = self.queue(type_name);
         for key in self.reconciler.keys(type_name) {
-            self.queue.push(key, Lane::Routine);
+            queue.push(key, Lane::Routine);
         }
     }
 
-    /// Takes keys from the queue, as many at once as the operator allows.
-    async fn dispatch(self: Arc<Self>) {
+    /// Takes keys from the queue of a type, as many at once as the operator allows.
+    async fn dispatch(self: Arc<Self>, queue: Queue<Key>) {
         let workers = Arc::new(Semaphore::new(self.reconciler.settings().concurrency.max(1)));
         while let Ok(permit) = workers.clone().acquire_owned().await {
-            let lease = self.queue.pop().await;
-            let driver = self.clone();
+            let lease = queue.pop().await;
+            let (driver, queue) = (self.clone(), queue.clone());
             // Not stopped at shutdown: a step that has begun comes to its end.
             self.tasks.spawn(async move {
-                driver.work(lease).await;
+                driver.work(&queue, lease).await;
                 drop(permit);
             });
         }
     }
 
-    async fn work(&self, lease: Lease<Key>) {
+    async fn work(&self, queue: &Queue<Key>, lease: Lease<Key>) {
         let key = lease.key();
         let result = self.reconciler.reconcile_cached(key).await;
         if !self.reconciler.knows(key) {
             self.pace.lock().remove(key);
-            self.queue.forget(key);
+            queue.forget(key);
             return;
         }
-        self.come_back(key, &result);
+        self.come_back(queue, key, &result);
     }
 
     /// Decides when a resource comes up again, besides every change.
-    fn come_back(&self, key: &Key, result: &Result<Option<Duration>, Failure>) {
+    fn come_back(&self, queue: &Queue<Key>, key: &Key, result: &Result<Option<Duration>, Failure>) {
         let resync = jitter(self.reconciler.settings().resync);
         let mut paces = self.pace.lock();
         let pace = paces.entry(key.clone()).or_default();
@@ -242,15 +257,13 @@ impl Driver {
         match result.as_ref().map_err(Failure::retry) {
             // A plugin that wants something else each time would keep the API server busy for nothing.
             Ok(_) if changed && pace.changes > RESTLESS => {
-                self.queue.hold(key.clone(), now + doubled(BACK_OFF, pace.changes - RESTLESS));
+                queue.hold(key.clone(), now + doubled(BACK_OFF, pace.changes - RESTLESS));
             }
-            Ok(_) if changed => self.queue.push(key.clone(), Lane::Urgent),
-            Ok(after) => self.queue.push_at(key.clone(), now + after.unwrap_or(resync).min(resync)),
-            Err(Retry::AtOnce) => self.queue.push_at(key.clone(), now + doubled(STALE, pace.failures)),
-            Err(Retry::BackOff) => {
-                self.queue.push_at(key.clone(), now + jitter(doubled(BACK_OFF, pace.failures)))
-            }
-            Err(Retry::OnChange) => self.queue.push_at(key.clone(), now + resync),
+            Ok(_) if changed => queue.push(key.clone(), Lane::Urgent),
+            Ok(after) => queue.push_at(key.clone(), now + after.unwrap_or(resync).min(resync)),
+            Err(Retry::AtOnce) => queue.push_at(key.clone(), now + doubled(STALE, pace.failures)),
+            Err(Retry::BackOff) => queue.push_at(key.clone(), now + jitter(doubled(BACK_OFF, pace.failures))),
+            Err(Retry::OnChange) => queue.push_at(key.clone(), now + resync),
         }
     }
 }

@@ -56,7 +56,7 @@ pub struct Settings {
     pub plugin_config: BTreeMap<String, Value>,
     /// Everything is reconciled again after this time, whether or not it changed.
     pub resync: Duration,
-    /// How many resources are reconciled at once.
+    /// How many resources of one type are reconciled at once.
     pub concurrency: usize,
 }
 

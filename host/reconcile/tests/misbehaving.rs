@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::time::{Duration, Instant};
+
 use common::{Cluster, Crash, plugins};
 use senren_engine::PluginSet;
 use serde_json::json;
@@ -145,7 +147,7 @@ async fn a_plugin_that_never_settles_is_slowed_down() {
     let cluster = Cluster::start().await;
     let plane = cluster.plane();
     cluster.declare("misbehaving", "db", 1, json!({"mode": "not-deterministic"})).await;
-    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
     let writes = plane.tap.writes();
     assert!((5..100).contains(&writes), "{writes} writes in 3 s");
     plane.stop().await;
@@ -205,4 +207,20 @@ async fn a_resource_makes_way_for_another_type_of_its_name() {
     cluster.until_ready("misbehaving", "db", 2).await;
     assert_eq!(cluster.leftovers().await, ["ConfigMap db"]);
     plane.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_resources_whose_plugin_hangs_hold_up_none_of_another_type() {
+    let cluster = Cluster::start().await;
+    let plane = cluster.plane();
+    // More than are worked on at once, each for a second.
+    for number in 0..40 {
+        cluster.declare("misbehaving", &format!("hangs-{number}"), 1, json!({"mode": "loop"})).await;
+    }
+    cluster.until("misbehaving", "hangs-0", "failed", |status| status.phase == "Failed").await;
+    let started = Instant::now();
+    cluster.declare("redis", "cache", 1, json!({"memory_mb": 64})).await;
+    cluster.until_ready("redis", "cache", 1).await;
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    drop(plane);
 }

@@ -79,7 +79,9 @@ pub(crate) async fn read(plane: &Arc<Plane>, inbox: &Inbox) -> Result<std::conve
     let mut subscription = plane.bus.subscribe(&topic, From::Earliest).await?;
     tracing::debug!(topic, "reading states");
     loop {
-        match subscription.next().await? {
+        let event = subscription.next().await?;
+        plane.problems.clear("state topic");
+        match event {
             Event::CaughtUp => {
                 tracing::debug!(topic, "caught up");
                 inbox.open();

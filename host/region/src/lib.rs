@@ -68,7 +68,8 @@ pub async fn run(
     }
     let mut tasks = JoinSet::new();
     let reconciler = Arc::new(Reconciler::new(client, plugins, config.reconcile_settings()));
-    spawn(&mut tasks, &shutdown, reconcile(reconciler, shutdown.clone()));
+    // Knows by itself how to end: with the steps that have begun.
+    tasks.spawn(senren_reconcile::run(reconciler, shutdown.clone()));
     spawn(&mut tasks, &shutdown, beat(Arc::clone(&plane)));
     plane.watch(&mut tasks, &shutdown).await;
     let inbox = Arc::new(Inbox::default());
@@ -147,16 +148,6 @@ async fn open(
     Ok(None)
 }
 
-async fn reconcile(reconciler: Arc<Reconciler>, shutdown: CancellationToken) {
-    for failures in 0.. {
-        match senren_reconcile::run(Arc::clone(&reconciler), shutdown.clone()).await {
-            Ok(()) => return,
-            Err(error) => tracing::error!("reconciling stopped, starting it again: {error:#}"),
-        }
-        tokio::time::sleep(backoff(failures)).await;
-    }
-}
-
 async fn read(plane: Arc<Plane>, inbox: Arc<Inbox>) {
     let mut failures = 0;
     loop {
@@ -168,7 +159,6 @@ async fn read(plane: Arc<Plane>, inbox: Arc<Inbox>) {
         tracing::warn!(%error, failures, "the state topic can't be read; what is here goes on");
         plane.problems.set("state topic", format!("the state topic can't be read: {error}"));
         tokio::time::sleep(backoff(failures)).await;
-        plane.problems.clear("state topic");
         failures += 1;
     }
 }

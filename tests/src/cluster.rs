@@ -11,24 +11,32 @@ use senren_kubesim::{Config, KubeSim, Workloads, workloads::Simulated};
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Second byte of the first cluster's addresses.
+const FIRST_NETWORK: u8 = 200;
 /// Where site `default` lives.
 const NAMESPACE: &str = "senren-default";
 
-/// An embedded Kubernetes API with simulated pods.
+/// An embedded Kubernetes API, and pods.
 pub struct Cluster {
     sim: KubeSim,
+    _data: tempfile::TempDir,
 }
 
 impl Cluster {
-    /// The `index`-th cluster of a test.
+    /// The `index`-th cluster of a test, with simulated pods.
     pub async fn start(index: usize) -> Self {
-        let third = 200 + u8::try_from(index).unwrap();
-        let config = Config {
-            workloads: Workloads::Simulated(Simulated::default()),
-            network: Ipv4Addr::new(127, third, 0, 0),
-            ..Config::default()
-        };
-        Self { sim: KubeSim::start(config).await.unwrap() }
+        Self::start_with(index, Workloads::Simulated(Simulated::default())).await
+    }
+
+    /// The `index`-th cluster of a test.
+    pub async fn start_with(index: usize, workloads: Workloads) -> Self {
+        let second = FIRST_NETWORK + u8::try_from(index).unwrap();
+        // Volumes of real pods lie there; simulated ones need none.
+        let data = tempfile::tempdir().unwrap();
+        let data_dir = matches!(workloads, Workloads::Processes(_)).then(|| data.path().to_owned());
+        let network = Ipv4Addr::new(127, second, 0, 0);
+        let config = Config { workloads, network, data_dir, ..Config::default() };
+        Self { sim: KubeSim::start(config).await.unwrap(), _data: data }
     }
 
     /// Of its Kubernetes API.

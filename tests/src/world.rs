@@ -17,6 +17,7 @@ use senren_api::{
 use senren_bus::{Bus, MemoryBus};
 use senren_control::{Control, ControlConfig};
 use senren_engine::{Engine, EngineConfig};
+use senren_kubesim::{Workloads, workloads::Simulated};
 use senren_localpg::TestDatabase;
 use senren_region::RegionConfig;
 use tokio::task::JoinHandle;
@@ -63,8 +64,13 @@ pub struct World {
 }
 
 impl World {
-    /// A control plane and a plane for each of `regions`, all of them heard of.
+    /// A control plane and a plane for each of `regions`, all of them heard of; pods are simulated.
     pub async fn start(regions: &[&str]) -> Self {
+        Self::start_with(regions, &Workloads::Simulated(Simulated::default())).await
+    }
+
+    /// As [`World::start`], with other pods.
+    pub async fn start_with(regions: &[&str], workloads: &Workloads) -> Self {
         let _ = tracing_subscriber::fmt().with_test_writer().try_init();
         let bus = MemoryBus::default();
         let database = senren_localpg::test_database();
@@ -79,7 +85,8 @@ impl World {
         };
         for (index, region) in regions.iter().enumerate() {
             let region: RegionId = region.parse().unwrap();
-            world.clusters.insert(region.clone(), Cluster::start(index).await);
+            let cluster = Cluster::start_with(index, workloads.clone()).await;
+            world.clusters.insert(region.clone(), cluster);
             world.start_plane(&region);
         }
         world.until_connected(regions).await;

@@ -24,7 +24,7 @@ case "$POD_NAME" in
         # A replica that finds no primary tries again a second later. So wait until it listens, but not for ever:
         # without a primary a replica still serves what it has.
         tries=0
-        while [ "$tries" -lt 100 ] && ! redis-cli -h "$PRIMARY" ping >/dev/null 2>&1; do
+        while [ -z "$stopping" ] && [ "$tries" -lt 100 ] && ! redis-cli -h "$PRIMARY" ping >/dev/null 2>&1; do
             tries=$((tries + 1))
             sleep 0.05
         done

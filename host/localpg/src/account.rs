@@ -67,7 +67,7 @@ impl Account {
     }
 
     /// A command that runs `program` under this account. With `death_signal`, it gets that signal when the thread
-    /// that started it ends.
+    /// that started it ends; if we are gone before that is arranged, `program` does not even start.
     pub(crate) fn command(&self, program: impl AsRef<OsStr>, death_signal: Option<&str>) -> Command {
         let mut words: Vec<&OsStr> = Vec::new();
         if let Some(bound) = &self.bound {
@@ -86,6 +86,11 @@ impl Account {
             words.extend(["--pdeathsig", signal].map(OsStr::new));
         }
         words.push(OsStr::new("--"));
+        let us = std::process::id().to_string();
+        if death_signal.is_some() {
+            // Whoever dies before the signal is set sends none, but is no longer the parent.
+            words.extend(["sh", "-c", r#"[ "$PPID" = "$1" ] && shift && exec "$@""#, "sh", &us].map(OsStr::new));
+        }
         words.push(program.as_ref());
         let mut command = Command::new(words[0]);
         // The server must not depend on where we stand, nor on a PG* variable meant for somebody else's server.

@@ -183,12 +183,14 @@ pub(crate) fn socket_dir(data_dir: &Path, account: &Account) -> anyhow::Result<P
 }
 
 /// Deals with the `postmaster.pid` of an earlier server of this directory: one that is about to end is waited for,
-/// a running one is an error, one that is long gone (perhaps with its pid in other use by now) is cleared away.
+/// a running one is an error, one that is long gone (perhaps with its pid in other use by now, be it of another
+/// cluster's server) is cleared away.
 pub(crate) fn clear_the_way(data_dir: &Path) -> anyhow::Result<()> {
-    let file = data_dir.join("cluster/postmaster.pid");
+    let cluster = data_dir.join("cluster");
+    let file = cluster.join("postmaster.pid");
     let begin = Instant::now();
     while let Some(pid) = first_number(&file) {
-        if !is_server(pid) {
+        if !is_server(pid, &cluster) {
             return fs::remove_file(&file)
                 .with_context(|| format!("cannot remove the stale {}", file.display()));
         }
@@ -214,9 +216,18 @@ fn is_ready(file: &Path) -> bool {
         .is_ok_and(|content| content.lines().next_back().is_some_and(|s| s.trim() == "ready"))
 }
 
-fn is_server(pid: u32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "postgres")
-        && fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+/// True where that process is, as far as can be seen, the server of this cluster.
+fn is_server(pid: u32, cluster: &Path) -> bool {
+    let process = PathBuf::from(format!("/proc/{pid}"));
+    let says = |file: &str| fs::read_to_string(process.join(file)).unwrap_or_default();
+    if says("comm").trim() != "postgres" || says("stat").contains(") Z ") {
+        return false;
+    }
+    let (Ok(cluster), Ok(found)) = (fs::metadata(cluster), fs::metadata(&process)) else { return true };
+    // A server stands in its cluster's directory, under whatever path it sees that, and belongs to the same user.
+    let stands_elsewhere = fs::metadata(process.join("cwd"))
+        .is_ok_and(|cwd| (cwd.dev(), cwd.ino()) != (cluster.dev(), cluster.ino()));
+    found.uid() == cluster.uid() && !stands_elsewhere
 }
 
 fn tail(log: &Path) -> String {

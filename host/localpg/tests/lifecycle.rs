@@ -88,6 +88,18 @@ fn a_stale_pid_file_whose_pid_belongs_to_somebody_else_by_now_is_cleared_away() 
 }
 
 #[test]
+fn a_stale_pid_file_whose_pid_is_that_of_another_clusters_server_is_cleared_away() {
+    let (dir, other) = (reachable(), reachable());
+    prepare(dir.path());
+    prepare(other.path());
+    let other = LocalPostgres::start(other.path()).unwrap();
+    fs::write(dir.path().join("cluster/postmaster.pid"), format!("{}\n", other.pid())).unwrap();
+    let again = LocalPostgres::start(dir.path()).unwrap();
+    assert_eq!(sql(&again.url("x").unwrap(), "SELECT 1"), "1");
+    assert!(alive(other.pid()), "it is left alone");
+}
+
+#[test]
 fn a_path_too_long_for_a_socket_and_a_space_in_it_do_not_matter() {
     let dir = reachable();
     let long = dir.path().join("a b").join("x".repeat(100));

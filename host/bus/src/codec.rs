@@ -124,17 +124,21 @@ pub fn encode_state(topics: &Topics, state: &RegionalState) -> Record {
     }
 }
 
-/// Makes the record of a report: key `region/site/name` for a resource, the region id for a heartbeat.
-pub fn encode_report(topics: &Topics, report: &StatusReport) -> Record {
+/// The key of a report: `region/site/name` for a resource, the region id for a heartbeat.
+fn report_key(report: &StatusReport) -> String {
     let region = &report.region;
-    let key = match &report.body {
+    match &report.body {
         Some(Body::Resource(resource)) => format!("{region}/{}/{}", resource.site, resource.name),
         Some(Body::Heartbeat(_)) | None => region.clone(),
-    };
+    }
+}
+
+/// Makes the record of a report.
+pub fn encode_report(topics: &Topics, report: &StatusReport) -> Record {
     Record {
         topic: topics.status_topic(),
-        key,
-        headers: headers(REPORT, region),
+        key: report_key(report),
+        headers: headers(REPORT, &report.region),
         payload: Some(report.encode_to_vec().into()),
     }
 }
@@ -157,19 +161,15 @@ pub fn decode_state(record: &Record) -> Result<RegionalState, DecodeError> {
             computed,
         });
     }
-    if routing_key(&record.key) != state.region {
-        return Err(undecodable(format!("it names region {:?}, its key another", state.region)));
-    }
+    check_key(record, &state_key(&state.region, slots))?;
     Ok(state)
 }
 
-/// Reads a report that lies under its own region's key.
+/// Reads a report that lies under its own key.
 pub fn decode_report(record: &Record) -> Result<StatusReport, DecodeError> {
     let report: StatusReport = decode(record, REPORT)?;
     report.region.parse::<RegionId>().map_err(|error| undecodable(record, error.to_string()))?;
-    if routing_key(&record.key) != report.region {
-        return Err(undecodable(record, format!("it names region {:?}, its key another", report.region)));
-    }
+    check_key(record, &report_key(&report))?;
     if report.body.is_none() {
         return Err(undecodable(record, "it reports on nothing that this senren knows".into()));
     }
@@ -200,6 +200,14 @@ fn decode<M: Message + Default>(record: &Record, wanted: &'static str) -> Result
         return Err(DecodeError::UnknownVersion { topic, key, found: found.to_owned() });
     }
     M::decode(payload.as_ref()).map_err(|error| undecodable(record, error.to_string()))
+}
+
+/// A record under another's key would stand in that one's place when the topic is compacted.
+fn check_key(record: &Record, own: &str) -> Result<(), DecodeError> {
+    if record.key == own {
+        return Ok(());
+    }
+    Err(undecodable(record, format!("its content belongs under key {own:?}")))
 }
 
 fn undecodable(record: &Record, cause: String) -> DecodeError {
@@ -299,7 +307,8 @@ mod tests {
         check(|r| r.payload = Some(bytes::Bytes::new()), "undecodable", "is not a region id");
         check(|r| r.payload = with(|s| s.version = 8), "hash-mismatch", "state 8 of region");
         check(|r| r.payload = with(|s| s.resources.clear()), "hash-mismatch", "is damaged");
-        check(|r| r.key = "aws:other".into(), "undecodable", "its key another");
+        check(|r| r.key = "aws:other".into(), "undecodable", "belongs under key \"aws:us-east-1:shadow\"");
+        check(|r| r.key += "#0/2", "undecodable", "belongs under key \"aws:us-east-1:shadow\"");
         check(
             |r| r.payload = rehashed(|s| s.slots = Some(SlotRange { first: 9, last: 3 })),
             "undecodable",

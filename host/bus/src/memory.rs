@@ -14,8 +14,10 @@ use tokio::sync::watch;
 
 use crate::{Bus, BusError, Delivery, Event, From, Record, Subscription, Topics};
 
-/// Superseded records are dropped once there are this many, and more of them than of the others.
+/// Superseded records are dropped once there are this many, and more of them than of the others, or once they have
+/// this many bytes: the state of a region is one record, which may be large.
 const COMPACT_ABOVE: usize = 1000;
+const COMPACT_ABOVE_BYTES: usize = 16 * 1024 * 1024;
 
 /// An in-memory [`Bus`]; clones share the topics.
 #[derive(Clone)]
@@ -45,6 +47,8 @@ struct Log {
     records: BTreeMap<i64, Record>,
     latest: HashMap<String, i64>,
     end: i64,
+    /// Of superseded records that are still there.
+    superseded_bytes: usize,
 }
 
 #[derive(Default)]
@@ -129,10 +133,13 @@ impl State {
 
 impl Log {
     fn append(&mut self, record: Record) {
-        self.latest.insert(record.key.clone(), self.end);
+        let superseded = self.latest.insert(record.key.clone(), self.end);
+        let superseded = superseded.and_then(|offset| self.records.get(&offset)?.payload.as_ref());
+        self.superseded_bytes += superseded.map_or(0, bytes::Bytes::len);
         self.records.insert(self.end, record);
         self.end += 1;
-        if self.records.len() > COMPACT_ABOVE + 2 * self.latest.len() {
+        let many = self.records.len() > COMPACT_ABOVE + 2 * self.latest.len();
+        if many || self.superseded_bytes > COMPACT_ABOVE_BYTES {
             self.compact();
         }
     }
@@ -140,6 +147,7 @@ impl Log {
     fn compact(&mut self) {
         let latest = &self.latest;
         self.records.retain(|offset, record| latest.get(&record.key) == Some(offset));
+        self.superseded_bytes = 0;
     }
 }
 
@@ -322,6 +330,11 @@ mod tests {
             bus.publish(record("a", "x")).await.unwrap();
         }
         assert!(bus.records("t").len() <= COMPACT_ABOVE + 4, "it compacts by itself");
+        let large = bytes::Bytes::from(vec![0; COMPACT_ABOVE_BYTES / 4]);
+        for _ in 0..20 {
+            bus.publish(Record { payload: Some(large.clone()), ..record("b", "") }).await.unwrap();
+        }
+        assert!(bus.records("t").len() <= 10, "sooner where records are large");
     }
 
     #[tokio::test]

@@ -13,6 +13,10 @@ use crate::{
     exit::{Exit, Failure},
 };
 
+/// Of the planes, whose logs are all that they say.
+const LOGS: &str = "Logs go to standard error. SENREN_LOG sets their level (info,senren_region=debug), \
+                    SENREN_LOG_FORMAT=json their form.";
+
 /// Declare databases once, for any set of regions in any clouds; each region converges on its own.
 ///
 /// Exit status: 0 done; 1 something failed; 2 wrong usage or a wrong file; 3 no control plane at the endpoint;
@@ -28,8 +32,10 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Runs a control plane (also by MODE=control).
+    #[command(after_help = LOGS)]
     Control(Box<ControlArgs>),
     /// Runs the plane of one region (also by MODE=regional).
+    #[command(after_help = LOGS)]
     Regional(Box<RegionalArgs>),
     /// Runs everything on this machine for a file, with real databases as local processes.
     Dev(DevArgs),
@@ -110,6 +116,7 @@ pub struct ApplyArgs {
     /// How long --wait waits.
     #[arg(long, default_value = "5m", value_parser = duration)]
     pub timeout: Duration,
+    /// How the result is printed.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
 }
@@ -119,6 +126,7 @@ pub struct ApplyArgs {
 pub struct StatusArgs {
     /// Only these databases; default all.
     pub names: Vec<String>,
+    /// Of this site.
     #[arg(long, env = "SENREN_SITE", default_value = "default")]
     pub site: String,
     /// Only in this region; may be repeated.
@@ -129,6 +137,7 @@ pub struct StatusArgs {
     pub watch: bool,
     #[command(flatten)]
     pub connection: Connection,
+    /// How the result is printed.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
 }
@@ -138,6 +147,7 @@ pub struct StatusArgs {
 pub struct RegionsArgs {
     #[command(flatten)]
     pub connection: Connection,
+    /// How the result is printed.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
 }
@@ -190,11 +200,12 @@ impl Cli {
         let plane = match std::env::var("MODE").as_deref() {
             Ok("control") => "control",
             Ok("regional") => "regional",
+            // As containers' templates leave it.
+            Ok("") | Err(_) => Self::command_help(),
             Ok(other) => {
                 let message = format!("MODE={other:?} is no plane; it must be control or regional");
                 return Err(Failure::new(Exit::Usage, message));
             }
-            Err(_) => Self::command_help(),
         };
         match Self::try_parse_from(["senren", plane]) {
             Ok(Self { command: Some(command) }) => Ok(command),

@@ -35,8 +35,12 @@ impl FromStr for Endpoint {
             Some((scheme, _)) => return Err(wrong(&format!("{scheme:?} is no scheme of ours"))),
             None => (None, text),
         };
+        let authority = authority.trim_end_matches('/');
+        if authority.contains(['/', '?', '#', '@']) {
+            return Err(wrong("there is more to it than host and port"));
+        }
         let authority: tonic::codegen::http::uri::Authority =
-            authority.trim_end_matches('/').parse().map_err(|_| wrong("it has no host"))?;
+            authority.parse().map_err(|_| wrong("it has no host"))?;
         if authority.host().is_empty() {
             return Err(wrong("it has no host"));
         }
@@ -224,6 +228,8 @@ mod tests {
         check("", Err("write host:port"));
         check("ftp://a", Err("is no scheme of ours"));
         check("a b", Err("no host"));
+        check("http://localhost:7443/path", Err("more to it than host and port"));
+        check("user@localhost:7443", Err("more to it than host and port"));
         check("localhost:99999", Err("no port from 1"));
     }
 }

@@ -92,9 +92,9 @@ pub fn render(file: &str, problems: &[Problem]) -> String {
         1 => format!("{file} has a problem:"),
         n => format!("{file} has {n} problems:"),
     }];
-    // As a reader meets them.
+    // As a reader meets them; what has no place comes last.
     let mut problems: Vec<&Problem> = problems.iter().collect();
-    problems.sort_by_key(|problem| problem.at);
+    problems.sort_by_key(|problem| (problem.at.is_none(), problem.at));
     for problem in problems {
         let place = problem.at.map(|at| format!(":{at}")).unwrap_or_default();
         let path = if problem.path.is_empty() { String::new() } else { format!("{}: ", problem.path) };

@@ -51,6 +51,30 @@ impl fmt::Display for Failure {
 impl From<anyhow::Error> for Failure {
     /// What no caller can do anything about, with its chain of causes.
     fn from(error: anyhow::Error) -> Self {
-        Self::new(Exit::Failed, format!("{error:#}"))
+        Self::new(Exit::Failed, chain(&error))
+    }
+}
+
+/// What went wrong and why, each cause once: many libraries repeat their cause in their own text.
+fn chain(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told.as_str() {
+        "" => cause,
+        before if before.contains(&cause) => told,
+        _ => format!("{told}: {cause}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let error = anyhow::anyhow!("connection refused")
+            .context("no answer: connection refused")
+            .context("PostgreSQL");
+        assert_eq!(Failure::from(error).to_string(), "PostgreSQL: no answer: connection refused");
+        let error = anyhow::anyhow!("disk full").context("cannot write");
+        assert_eq!(Failure::from(error).to_string(), "cannot write: disk full");
     }
 }

@@ -55,7 +55,7 @@ impl Progress {
     /// Takes note of a resource without showing it.
     pub fn know(&mut self, status: &ResourceStatus) {
         if let Kind::Lines { last } = &mut self.kind {
-            last.insert((status.region.clone(), status.name.clone()), line(status));
+            last.insert((status.region.clone(), status.name.clone()), line(status, false));
         }
     }
 
@@ -64,7 +64,7 @@ impl Progress {
         let key = (status.region.clone(), status.name.clone());
         match &mut self.kind {
             Kind::Lines { last } => {
-                let line = line(status);
+                let line = line(status, settled);
                 if last.get(&key) != Some(&line) {
                     eprintln!("{}  {}  {}", status.region, status.name, line.trim_end());
                     last.insert(key, line);
@@ -78,10 +78,10 @@ impl Progress {
                     bars.insert(key.clone(), all.insert_before(overall, spinner("{spinner} {msg}")));
                 }
                 let Some(bar) = bars.get(&key) else { return };
-                let message =
-                    format!("{:<18} {:<24} {:<9} {}", status.region, status.name, status.phase, why(status));
+                let phase = phase(status, settled);
+                let message = format!("{:<18} {:<24} {phase:<9} {}", status.region, status.name, why(status));
                 if settled {
-                    bar.set_style(style(if status.ready { "✓ {msg}" } else { "· {msg}" }));
+                    bar.set_style(style("✓ {msg}"));
                     bar.abandon_with_message(message.trim_end().to_owned());
                 } else {
                     bar.set_message(message.trim_end().to_owned());
@@ -100,12 +100,25 @@ impl Progress {
     }
 }
 
-fn line(status: &ResourceStatus) -> String {
-    format!("{}  {}", if status.deleting { "Deleting" } else { &status.phase }, why(status))
+fn line(status: &ResourceStatus, settled: bool) -> String {
+    format!("{}  {}", phase(status, settled), why(status))
 }
 
-/// Reason and message where it isn't ready.
+/// What is deleted is `Deleting`, whatever its region last said of it, until it is settled, which is to be gone.
+fn phase(status: &ResourceStatus, settled: bool) -> &str {
+    match (status.deleting, settled) {
+        (true, true) => "Gone",
+        (true, false) => "Deleting",
+        (false, _) => &status.phase,
+    }
+}
+
+/// The endpoint where it is ready, else reason and message.
 fn why(status: &ResourceStatus) -> String {
+    // What the region said before it took the deletion in says nothing about that.
+    if status.deleting && status.phase != "Deleting" {
+        return String::new();
+    }
     if status.ready {
         return status.endpoints.first().map(|e| format!("{}:{}", e.host, e.port)).unwrap_or_default();
     }

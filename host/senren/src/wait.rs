@@ -70,23 +70,17 @@ impl Goals {
         Self { site: response.site.clone(), goals, synced: false }
     }
 
-    /// Takes in one event; returns the status it is about, where that is a goal of ours.
-    pub fn observe(&mut self, event: WatchStatusResponse) -> Option<(&ResourceStatus, Standing)> {
-        let kind = event.kind();
-        self.synced |= kind == Kind::Synced;
-        let status = event.resource?;
-        let synced = self.synced;
+    /// Takes in one event; returns how far its resource is, where that is a goal of ours.
+    pub fn observe(&mut self, event: &WatchStatusResponse) -> Option<Standing> {
+        self.synced |= event.kind() == Kind::Synced;
+        let status = event.resource.as_ref()?;
         let goal = self.goals.get_mut(&(status.region.clone(), status.name.clone()))?;
-        match kind {
+        match event.kind() {
             Kind::Removed if status.uid != goal.uid => return None,
-            Kind::Removed => {
-                goal.latest = None;
-                return None;
-            }
-            _ => goal.latest = Some(status),
+            Kind::Removed => goal.latest = None,
+            _ => goal.latest = Some(status.clone()),
         }
-        let standing = goal.standing(synced);
-        goal.latest.as_ref().map(|latest| (latest, standing))
+        Some(goal.standing(self.synced))
     }
 
     /// A new watch begins: nothing it has not shown is known to be gone.
@@ -210,7 +204,7 @@ async fn watch(
         tokio::select! {
             event = events.message() => match event.map_err(|status| client.failure(&status))? {
                 Some(event) => {
-                    if let Some((status, standing)) = goals.observe(event) {
+                    if let (Some(standing), Some(status)) = (goals.observe(&event), &event.resource) {
                         each(status, standing == Standing::Done);
                     }
                 }
@@ -280,7 +274,7 @@ mod tests {
         let mut goals = Goals::of(&response);
         let shown = format!("{events:?}");
         for event in events {
-            goals.observe(event);
+            goals.observe(&event);
         }
         assert_eq!(goals.standing(), expected, "{action:?} {shown}");
     }

@@ -78,7 +78,11 @@ fn what_the_control_plane_refuses_is_told_at_its_place_in_the_file() {
     let bad = ONE.replace("memory_mb: 64", "memory_mb: -1\n      colour: red");
     dev.apply(&bad, &[]).check(
         2,
-        &["has 2 problems", "apply.yaml:6:18: databases[0].spec/memory_mb: ", "apply.yaml:7:15: databases[0].spec/colour: "],
+        &[
+            "has 2 problems",
+            "apply.yaml:6:18: databases[0].spec/memory_mb: ",
+            "apply.yaml:7:15: databases[0].spec/colour: ",
+        ],
     );
     dev.apply(&ONE.replace("redis", "oracle"), &[])
         .check(2, &["apply.yaml:3:11: databases[0].type: ", "no region has a plugin", "\"oracle\""]);

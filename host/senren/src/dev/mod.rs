@@ -191,14 +191,11 @@ impl Walk {
     }
 }
 
-/// Where the plugins are: as told, or beside this program, or where `make plugins` puts them.
+/// Where the plugins are: as told, or beside this program, where `make plugins` puts them.
 fn plugin_dir(told: Option<PathBuf>) -> Result<PathBuf, Failure> {
-    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("plugins")));
-    let found = match told {
-        Some(dir) => return if has_plugins(&dir) { Ok(dir) } else { Err(no_plugins(&dir)) },
-        None => beside.clone().filter(|dir| has_plugins(dir)),
-    };
-    found.ok_or_else(|| no_plugins(&beside.unwrap_or_else(|| "plugins".into())))
+    let beside = || Some(std::env::current_exe().ok()?.parent()?.join("plugins"));
+    let dir = told.or_else(beside).unwrap_or_else(|| "plugins".into());
+    if has_plugins(&dir) { Ok(dir) } else { Err(no_plugins(&dir)) }
 }
 
 fn has_plugins(dir: &std::path::Path) -> bool {

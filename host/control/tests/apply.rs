@@ -137,6 +137,7 @@ async fn what_is_protected_does_not_go_until_an_earlier_apply_has_lifted_it() {
 async fn bad_input_is_named_field_by_field_and_changes_nothing() {
     let plane = Plane::new().await;
     plane.heartbeat(REGION, 1, 0).await;
+    plane.heartbeat(REGION, 1, 0).await;
     let mut wrong = database("a", &[REGION, "us-east-1"]);
     wrong.spec_json = r#"{"memory_mb": 1}"#.into();
     let request = ApplyStateRequest {
@@ -150,8 +151,15 @@ async fn bad_input_is_named_field_by_field_and_changes_nothing() {
     let details = refused.get_details_bad_request().unwrap();
     let fields: Vec<&str> =
         details.field_violations.iter().map(|violation| violation.field.as_str()).collect();
-    let expected =
-        ["site", "request_id", "databases[1].regions[1]", "databases[2].name", "databases[2].regions"];
+    let expected = [
+        "site",
+        "request_id",
+        "databases[1].regions[1]",
+        "databases[2].name",
+        "databases[2].regions",
+        // What its regions say of it, too, so that nobody has to come twice.
+        "databases[1].spec/memory_mb",
+    ];
     assert_eq!(fields, expected);
     assert_eq!(plane.status().await.revision, 0);
 }

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use senren_api::v1::Warning;
 use sqlx::PgConnection;
 
-use super::request::{Database, Violations};
+use super::request::{Declared, Violations};
 use crate::{
     catalog::Catalog,
     store::heartbeats::{self, Seen},
@@ -20,11 +20,15 @@ use crate::{
 pub(crate) async fn check(
     connection: &mut PgConnection,
     catalog: &Catalog,
-    databases: &[Database],
+    databases: &[&Declared],
     now: DateTime<Utc>,
 ) -> sqlx::Result<Result<Vec<Warning>, Violations>> {
-    let regions: BTreeSet<&str> =
-        databases.iter().flat_map(|d| &d.regions).map(|region| region.as_str()).collect();
+    let regions: BTreeSet<&str> = databases
+        .iter()
+        .copied()
+        .flat_map(|declared| &declared.regions)
+        .map(|region| region.as_str())
+        .collect();
     let named: Vec<&str> = regions.iter().copied().collect();
     let seen: BTreeMap<String, Seen> = heartbeats::of(connection, &named).await?.into_iter().collect();
     let mut findings = Findings { violations: Violations::default(), warnings: Vec::new() };
@@ -77,7 +81,7 @@ impl Findings {
     }
 
     /// Warns where a region that is there lacks the type. True if one of them has it.
-    fn about_type(&mut self, database: &Database, seen: &BTreeMap<String, Seen>) -> bool {
+    fn about_type(&mut self, database: &Declared, seen: &BTreeMap<String, Seen>) -> bool {
         let type_name = database.type_name.as_str();
         let mut served = false;
         for region in &database.regions {
@@ -90,13 +94,13 @@ impl Findings {
                 "{region} has no plugin for type {type_name} ({}); what was applied waits for one",
                 crate::status::served_types(&seen.types)
             );
-            self.warn("NoPlugin", region.as_str(), database.name.as_str(), message);
+            self.warn("NoPlugin", region.as_str(), &database.name, message);
         }
         served
     }
 
     /// A type that no region at all has is a mistake rather than a plan.
-    fn about_unserved_type(&mut self, database: &Database, all_types: &[String]) {
+    fn about_unserved_type(&mut self, database: &Declared, all_types: &[String]) {
         let type_name = database.type_name.as_str();
         if all_types.iter().any(|known| known == type_name) {
             return;
@@ -117,7 +121,7 @@ impl Findings {
 async fn check_spec(
     connection: &mut PgConnection,
     catalog: &Catalog,
-    database: &Database,
+    database: &Declared,
     seen: &BTreeMap<String, Seen>,
     violations: &mut Violations,
 ) -> sqlx::Result<()> {

@@ -30,6 +30,7 @@ use crate::{
     watch,
 };
 use apply::{ApplyError, Order};
+use request::{Declared, Invalid, Violations};
 
 /// The service.
 #[derive(Clone)]
@@ -49,15 +50,18 @@ impl Api {
     }
 
     async fn apply(&self, request: ApplyStateRequest) -> Result<ApplyStateResponse, Status> {
-        let request = request::Apply::parse(request).map_err(error::invalid)?;
+        let request = match request::Apply::parse(request) {
+            Ok(request) => request,
+            Err(invalid) => return Err(error::invalid(self.all_violations(invalid).await)),
+        };
         let mut connection = self.store.acquire().await.map_err(|e| error::database(&e))?;
         // A repeated request gets its answer even if the same would be refused by now.
         let answered = apply::answered_before(&mut connection, &request.site, request.request.as_ref()).await;
         if let Some(answer) = answered.map_err(refusal)? {
             return Ok(answer);
         }
-        let checked =
-            check::check(&mut connection, &self.catalog, &request.databases, self.sources.now()).await;
+        let declared: Vec<&Declared> = request.databases.iter().map(|database| &database.declared).collect();
+        let checked = check::check(&mut connection, &self.catalog, &declared, self.sources.now()).await;
         let warnings = checked.map_err(|e| error::database(&e))?.map_err(error::invalid)?;
         drop(connection);
         let order = Order {
@@ -68,6 +72,20 @@ impl Api {
             warnings,
         };
         apply::apply(&self.store, &self.hub, &self.sources, order).await.map_err(refusal)
+    }
+
+    /// Together with what the regions say of what can be read, so that a user need not come twice.
+    async fn all_violations(&self, mut invalid: Invalid) -> Violations {
+        let declared: Vec<&Declared> = invalid.declared.iter().collect();
+        let checked = async {
+            let mut connection = self.store.acquire().await?;
+            check::check(&mut connection, &self.catalog, &declared, self.sources.now()).await
+        };
+        // Without the database, what is known is said.
+        if let Ok(Err(more)) = checked.await {
+            invalid.violations.append(more);
+        }
+        invalid.violations
     }
 
     async fn get_status(&self, request: GetStatusRequest) -> Result<GetStatusResponse, Status> {
@@ -102,7 +120,8 @@ impl Api {
 
 /// A database with several regions becomes a resource in each.
 fn per_region(database: request::Database) -> impl Iterator<Item = Desired> {
-    let request::Database { name, type_name, spec_json, regions, deletion_protection, .. } = database;
+    let request::Database { name, declared, spec_json, deletion_protection } = database;
+    let Declared { type_name, regions, .. } = declared;
     regions.into_iter().map(move |region| Desired {
         region,
         name: name.clone(),

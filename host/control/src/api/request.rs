@@ -40,6 +40,10 @@ impl Violations {
         parsed.map_err(|error| self.add(field, error.to_string())).ok()
     }
 
+    pub(crate) fn append(&mut self, more: Self) {
+        self.0.extend(more.0);
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -52,15 +56,31 @@ impl Violations {
 /// A database whose every part has the right form.
 #[derive(Debug, Clone)]
 pub(crate) struct Database {
+    pub name: ResourceName,
+    pub declared: Declared,
+    /// The spec as canonical text.
+    pub spec_json: String,
+    pub deletion_protection: bool,
+}
+
+/// What regions can judge of a database, also where something else of it is wrong.
+#[derive(Debug, Clone)]
+pub(crate) struct Declared {
     /// Its place in the request, for violations that are found later.
     pub index: usize,
-    pub name: ResourceName,
+    /// As it was written, for messages.
+    pub name: String,
     pub type_name: TypeName,
     pub spec: Value,
-    /// `spec` as canonical text.
-    pub spec_json: String,
+    /// Those that are region ids.
     pub regions: Vec<RegionId>,
-    pub deletion_protection: bool,
+}
+
+/// A request that can't be applied, and what of it can still be checked, so that all violations are told at once.
+#[derive(Debug, Default)]
+pub(crate) struct Invalid {
+    pub violations: Violations,
+    pub declared: Vec<Declared>,
 }
 
 /// A parsed ApplyStateRequest.
@@ -73,7 +93,7 @@ pub(crate) struct Apply {
 }
 
 impl Apply {
-    pub(crate) fn parse(request: v1::ApplyStateRequest) -> Result<Self, Violations> {
+    pub(crate) fn parse(request: v1::ApplyStateRequest) -> Result<Self, Invalid> {
         let mut violations = Violations::default();
         let site = violations.parse("site", SiteName::from_request(&request.site));
         check_request_id(&request.request_id, &mut violations);
@@ -81,7 +101,7 @@ impl Apply {
             violations.add("expected_revision", "no site has ever had a revision that high");
         }
         let request_key = request_key(&request);
-        let databases = databases(request.databases, &mut violations);
+        let (databases, declared) = databases(request.databases, &mut violations);
         match site {
             Some(site) if violations.is_empty() => Ok(Self {
                 site,
@@ -89,7 +109,7 @@ impl Apply {
                 expected_revision: request.expected_revision,
                 databases,
             }),
-            _ => Err(violations),
+            _ => Err(Invalid { violations, declared }),
         }
     }
 }
@@ -113,14 +133,16 @@ fn request_key(request: &v1::ApplyStateRequest) -> Option<RequestKey> {
     Some(RequestKey { id: request.request_id.clone(), content_hash })
 }
 
-fn databases(databases: Vec<v1::Database>, violations: &mut Violations) -> Vec<Database> {
+/// The databases that are right, and what can be judged of all.
+fn databases(databases: Vec<v1::Database>, violations: &mut Violations) -> (Vec<Database>, Vec<Declared>) {
     if databases.len() > MAX_DATABASES {
         let count = databases.len();
         violations.add("databases", format!("{count} databases; a site may have at most {MAX_DATABASES}"));
-        return Vec::new();
+        return Default::default();
     }
     let mut first_use: BTreeMap<String, usize> = BTreeMap::new();
     let mut parsed = Vec::with_capacity(databases.len());
+    let mut declared = Vec::with_capacity(databases.len());
     for (index, database) in databases.into_iter().enumerate() {
         if let Some(first) = first_use.get(&database.name) {
             let name = &database.name;
@@ -133,9 +155,18 @@ fn databases(databases: Vec<v1::Database>, violations: &mut Violations) -> Vec<D
         } else {
             first_use.insert(database.name.clone(), index);
         }
-        parsed.extend(parse_database(index, database, violations));
+        let name = violations.parse(format!("databases[{index}].name"), database.name.parse());
+        let deletion_protection = database.deletion_protection;
+        let Some(judged) = parse_declared(index, database, violations) else { continue };
+        declared.push(judged.clone());
+        parsed.extend(name.map(|name| Database {
+            name,
+            spec_json: judged.spec.to_string(),
+            declared: judged,
+            deletion_protection,
+        }));
     }
-    let resources: usize = parsed.iter().map(|database| database.regions.len()).sum();
+    let resources: usize = declared.iter().map(|database| database.regions.len()).sum();
     if resources > MAX_RESOURCES {
         violations.add(
             "databases",
@@ -144,25 +175,15 @@ fn databases(databases: Vec<v1::Database>, violations: &mut Violations) -> Vec<D
             ),
         );
     }
-    parsed
+    (parsed, declared)
 }
 
-fn parse_database(index: usize, database: v1::Database, violations: &mut Violations) -> Option<Database> {
+fn parse_declared(index: usize, database: v1::Database, violations: &mut Violations) -> Option<Declared> {
     let path = format!("databases[{index}]");
-    let name = violations.parse(format!("{path}.name"), database.name.parse::<ResourceName>());
     let type_name = violations.parse(format!("{path}.type"), database.r#type.parse::<TypeName>());
     let spec = violations.parse(format!("{path}.spec"), parse_spec(&database.spec_json));
     let regions = parse_regions(&path, &database.regions, violations);
-    let spec = spec?;
-    Some(Database {
-        index,
-        name: name?,
-        type_name: type_name?,
-        spec_json: spec.to_string(),
-        spec,
-        regions: regions?,
-        deletion_protection: database.deletion_protection,
-    })
+    Some(Declared { index, name: database.name, type_name: type_name?, spec: spec?, regions })
 }
 
 fn parse_spec(json: &str) -> Result<Value, String> {
@@ -193,10 +214,9 @@ fn kind_of(value: &Value) -> &'static str {
     }
 }
 
-fn parse_regions(path: &str, regions: &[String], violations: &mut Violations) -> Option<Vec<RegionId>> {
+fn parse_regions(path: &str, regions: &[String], violations: &mut Violations) -> Vec<RegionId> {
     if regions.is_empty() {
         violations.add(format!("{path}.regions"), "name at least one region, e.g. aws:us-east-1");
-        return None;
     }
     let mut first_use: BTreeMap<&str, usize> = BTreeMap::new();
     let mut parsed = Vec::with_capacity(regions.len());
@@ -209,7 +229,7 @@ fn parse_regions(path: &str, regions: &[String], violations: &mut Violations) ->
         first_use.insert(region, index);
         parsed.extend(violations.parse(field, region.parse::<RegionId>()));
     }
-    (parsed.len() == regions.len()).then_some(parsed)
+    parsed
 }
 
 /// Parses what GetStatus and WatchStatus have in common.

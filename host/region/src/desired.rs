@@ -79,6 +79,8 @@ pub(crate) struct Replaced {
 #[derive(Debug, Default)]
 pub(crate) struct DesiredSet {
     resources: BTreeMap<ResourceKey, Arc<Desired>>,
+    /// Names under which something is desired that can't be understood: what is there stays as it is.
+    unusable: BTreeSet<ResourceKey>,
     /// Slots whose resources are known since this process started.
     known: BTreeSet<u8>,
     /// What was seen, now or before this process started.
@@ -103,9 +105,13 @@ impl DesiredSet {
         let in_slots = |key: &ResourceKey| holds(&slots, key);
         let mut replaced = Replaced { slots: slots.clone(), ..Replaced::default() };
         let before: BTreeMap<_, _> = self.resources.extract_if(.., |key, _| in_slots(key)).collect();
+        self.unusable.retain(|key| !in_slots(key));
         for resource in &state.resources {
             match Desired::parse(resource) {
-                Err(problem) => replaced.problems.push(problem),
+                Err((key, problem)) => {
+                    replaced.problems.push(problem);
+                    self.unusable.extend(key.filter(in_slots));
+                }
                 Ok(desired) if !covers(&range, &resource.site, &resource.name) => {
                     replaced.problems.push(format!("{} lies outside of the slots of its state", desired.key));
                 }
@@ -131,22 +137,28 @@ impl DesiredSet {
 
     /// True once it is known what should be, or not be, under this name.
     pub fn knows(&self, key: &ResourceKey) -> bool {
-        holds(&self.known, key)
+        holds(&self.known, key) && !self.unusable.contains(key)
     }
 }
 
 impl Desired {
-    fn parse(resource: &DesiredResource) -> Result<Self, String> {
+    /// Or what is wrong with it, and whose name it has, if that can be told.
+    fn parse(resource: &DesiredResource) -> Result<Self, (Option<ResourceKey>, String)> {
         let DesiredResource { site, name, r#type, uid, generation, spec_json, deletion_protection } =
             resource;
         let refused = |problem: String| format!("resource \"{site}/{name}\" can't be taken in: {problem}");
+        let nameless = |problem: String| (None, refused(problem));
         let key = ResourceKey {
-            site: site.parse().map_err(|error| refused(format!("{error}")))?,
-            name: name.parse().map_err(|error| refused(format!("{error}")))?,
+            site: site.parse().map_err(|error| nameless(format!("{error}")))?,
+            name: name.parse().map_err(|error| nameless(format!("{error}")))?,
         };
-        r#type.parse::<TypeName>().map_err(|error| refused(error.to_string()))?;
-        if uid.is_empty() {
-            return Err(refused("it has no uid".into()));
+        let known_type = r#type.parse::<TypeName>();
+        let problem = match known_type {
+            Err(error) => Some(error.to_string()),
+            Ok(_) => uid.is_empty().then(|| "it has no uid".to_owned()),
+        };
+        if let Some(problem) = problem {
+            return Err((Some(key), refused(problem)));
         }
         Ok(Self {
             key,
@@ -235,5 +247,10 @@ mod tests {
         let problems = set.replace(&bad).unwrap().problems.join("; ");
         assert!(problems.contains("\"default/B\"") && problems.contains("has no uid"), "{problems}");
         assert_eq!(names(&set), ["a"]);
+        let key = |name: &str| ResourceKey { site: Default::default(), name: name.parse().unwrap() };
+        assert!(set.knows(&key("a")) && set.knows(&key("gone")));
+        assert!(!set.knows(&key("c")), "what is there under its name must not be deleted");
+        set.replace(&state(2, None, &["a", "c"])).unwrap();
+        assert!(set.knows(&key("c")));
     }
 }

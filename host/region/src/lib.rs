@@ -75,6 +75,7 @@ pub async fn run(
     let inbox = Arc::new(Inbox::default());
     spawn(&mut tasks, &shutdown, read(Arc::clone(&plane), Arc::clone(&inbox)));
     spawn(&mut tasks, &shutdown, take_in(Arc::clone(&plane), inbox));
+    spawn(&mut tasks, &shutdown, conclude(Arc::clone(&plane)));
     spawn(&mut tasks, &shutdown, report(Arc::clone(&plane)));
     spawn(&mut tasks, &shutdown, resync(Arc::clone(&plane)));
     tracing::info!(region = %plane.region, "the regional plane is up");
@@ -163,8 +164,11 @@ async fn read(plane: Arc<Plane>, inbox: Arc<Inbox>) {
     }
 }
 
+/// Receives states and looks at resources, many at once; neither waits for the other.
 async fn take_in(plane: Arc<Plane>, inbox: Arc<Inbox>) {
+    let mut busy = FuturesUnordered::new();
     loop {
+        busy.extend(std::iter::from_fn(|| intake::next(&plane)));
         let retry_at = plane.retries.next();
         let due = async {
             match retry_at {
@@ -173,14 +177,28 @@ async fn take_in(plane: Arc<Plane>, inbox: Arc<Inbox>) {
             }
         };
         tokio::select! {
+            Some(()) = busy.next() => continue,
             () = inbox.arrived() => {}
             () = plane.poked.notified() => {}
             () = due => {}
         }
         if let Some(state) = inbox.take() {
-            intake::take_in(&plane, &state).await;
+            intake::receive(&plane, &state);
         }
-        intake::settle(&plane).await;
+        intake::look_again(&plane);
+    }
+}
+
+/// Notes what is applied, whenever nothing of the states that came remains to be looked at.
+async fn conclude(plane: Arc<Plane>) {
+    let mut failures = 0;
+    loop {
+        if failures == 0 {
+            plane.work.through.notified().await;
+        } else {
+            tokio::time::sleep(backoff(failures)).await;
+        }
+        failures = if intake::conclude(&plane).await { 0 } else { failures + 1 };
     }
 }
 

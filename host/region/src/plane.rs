@@ -29,7 +29,7 @@ use crate::{
     cr::Cr,
     crs::{self, Crs, Seen},
     desired::{DesiredSet, Marks},
-    intake::{Trouble, Verdicts},
+    intake::{Trouble, Verdicts, Work},
     memory::{Known, Memory, Snapshot},
     problems::Problems,
     report::Said,
@@ -55,6 +55,7 @@ pub struct Plane {
     pub(crate) verdicts: Verdicts,
     pub(crate) troubles: Mutex<HashMap<ResourceKey, Trouble>>,
     pub(crate) retries: Retries,
+    pub(crate) work: Work,
     /// Resources that intake has to look at again, because their custom resource changed or went.
     pub(crate) pokes: Mutex<BTreeSet<ResourceKey>>,
     pub(crate) poked: Notify,
@@ -117,6 +118,7 @@ impl Plane {
             verdicts: Verdicts::default(),
             troubles: Mutex::default(),
             retries: Retries::default(),
+            work: Work::default(),
             pokes: Mutex::default(),
             poked: Notify::new(),
             board: Board::default(),
@@ -202,6 +204,11 @@ impl Plane {
         desired
             .knows(&known.key)
             .then(|| desired.get(&known.key).is_some_and(|desired| desired.uid == known.uid))
+    }
+
+    /// True where all that is here is desired: nothing is on its way out, or remains to be reported as gone.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.roll.all().iter().all(|known| self.is_desired(known) == Some(true))
     }
 
     /// Notes a problem of a resource, or that it has none, and has it reported if that is news.

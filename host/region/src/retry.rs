@@ -23,7 +23,8 @@ pub(crate) struct Retries {
 
 struct Waiting {
     failures: u32,
-    at: Instant,
+    /// `None`: it is being tried.
+    at: Option<Instant>,
     /// What is desired could not be taken in, and nobody was told: the state is not applied as long as this lasts.
     silent: bool,
 }
@@ -33,7 +34,7 @@ impl Retries {
     pub fn failed(&self, key: &ResourceKey, silent: bool) -> u32 {
         let mut waiting = self.waiting.lock();
         let failures = waiting.get(key).map_or(0, |waiting| waiting.failures);
-        let at = Instant::now() + backoff(failures);
+        let at = Some(Instant::now() + backoff(failures));
         waiting.insert(key.clone(), Waiting { failures: failures + 1, at, silent });
         failures + 1
     }
@@ -54,15 +55,20 @@ impl Retries {
         self.waiting.lock().values().filter(|waiting| waiting.silent).count()
     }
 
-    /// Those whose time has come.
+    /// Takes those whose time has come: each is tried until it has failed or is settled.
     pub fn due(&self) -> BTreeSet<ResourceKey> {
         let now = Instant::now();
-        let waiting = self.waiting.lock();
-        waiting.iter().filter(|(_, waiting)| waiting.at <= now).map(|(key, _)| key.clone()).collect()
+        let mut waiting = self.waiting.lock();
+        let due = waiting.iter_mut().filter(|(_, waiting)| waiting.at.is_some_and(|at| at <= now));
+        due.map(|(key, waiting)| {
+            waiting.at = None;
+            key.clone()
+        })
+        .collect()
     }
 
     /// When the next one's time comes.
     pub fn next(&self) -> Option<Instant> {
-        self.waiting.lock().values().map(|waiting| waiting.at).min()
+        self.waiting.lock().values().filter_map(|waiting| waiting.at).min()
     }
 }

@@ -94,6 +94,25 @@ async fn a_trapping_resource_disturbs_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_that_hangs_at_many_resources_holds_up_no_state() {
+    let region = Running::start().await;
+    let hangs = |number: u8| {
+        resource(&format!("hangs-{number}"), "misbehaving", number, r#"{"mode": "loop", "in": "admit"}"#)
+    };
+    let mut resources: Vec<_> = (100..140).map(hangs).collect();
+    region.publish(1, &resources).await;
+    let started = Instant::now();
+    // A second each.
+    until("one of them has hung", async || latest(&region.bus).values().any(|r| r.reason == "PluginTimeout"))
+        .await;
+    resources.push(redis("good", 1));
+    region.publish(2, &resources).await;
+    region.until_line(1, "good 1 g1 Ready AllReady").await;
+    assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
+    region.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_the_bus_the_region_goes_on_and_tells_it_later() {
     let region = Running::start().await;
     region.publish(1, &[redis("a", 1)]).await;

@@ -73,13 +73,13 @@ impl Obstacle {
 const LASTING: u32 = 3;
 
 /// Brings one resource to what is desired; notes what stands against it.
-pub(super) async fn one(plane: &Plane, key: ResourceKey) {
-    let key = &key;
+pub(super) async fn one(plane: &Plane, key: &ResourceKey) {
     let (knows, desired) = {
         let all = plane.desired.lock();
         (all.knows(key), all.get(key))
     };
     if !knows {
+        plane.retries.settled(key);
         return;
     }
     if desired.is_none() {

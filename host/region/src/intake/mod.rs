@@ -1,25 +1,29 @@
 //! The way in: a record of the state topic becomes custom resources.
 //!
-//! One version after the other; within one, the resources at once, and none in the way of another. What can't be
-//! decoded deletes nothing; what can't be written is tried again, with the state kept as what is desired, until it
-//! is; what can't be accepted is said on its resource. A version counts as applied when everything in it was taken
-//! in: written, or refused for good with the reason reported.
+//! A state is received at once, whatever is still under way for the one before; its resources are looked at one by
+//! one, none in the way of another. What can't be decoded deletes nothing; what can't be written is tried again, with
+//! the state kept as what is desired, until it is; what can't be accepted is said on its resource. A version counts as
+//! applied when everything in it was taken in: written, or refused for good with the reason reported.
 
 mod admit;
 mod converge;
+mod work;
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use futures::{StreamExt as _, stream};
+use futures::{StreamExt as _, stream::FuturesUnordered};
 use senren_api::{ResourceKey, v1::RegionalState};
 use senren_bus::{
     Record,
     codec::{self, DecodeError},
 };
 
-pub(crate) use admit::Verdicts;
+pub(crate) use {admit::Verdicts, work::Work};
 
-use crate::{desired::holds, memory::Known, plane::Plane};
+use crate::{
+    desired::{DesiredSet, holds},
+    memory::Known,
+    plane::Plane,
+};
+use work::Haste;
 
 /// Why a resource is not as desired, where no custom resource says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,86 +91,106 @@ pub(crate) fn accept(plane: &Plane, record: &Record) -> Result<Option<RegionalSt
 
 /// Makes a state what is desired, and the cluster follow it.
 pub async fn take_in(plane: &Plane, state: &RegionalState) -> Handled {
-    let started = std::time::Instant::now();
     let version = state.version;
-    let replaced = plane.desired.lock().replace(state);
-    let Some(replaced) = replaced else {
-        tracing::debug!(version, "dropped an older state");
+    if !receive(plane, state) {
         return Handled::Older { version };
+    }
+    settle(plane).await;
+    Handled::TakenIn { version, unsettled: plane.retries.unsettled() }
+}
+
+/// Looks at everything that is to be looked at now, until nothing is.
+pub async fn settle(plane: &Plane) {
+    look_again(plane);
+    let mut busy = FuturesUnordered::new();
+    loop {
+        busy.extend(std::iter::from_fn(|| next(plane)));
+        if busy.next().await.is_none() {
+            break;
+        }
+    }
+    conclude(plane).await;
+}
+
+/// Makes a state what is desired, and has its resources looked at. False: it is older than what is known.
+pub(crate) fn receive(plane: &Plane, state: &RegionalState) -> bool {
+    let version = state.version;
+    // Held to the end: nobody must see the state, and not yet what it has to do.
+    let mut desired = plane.desired.lock();
+    let Some(replaced) = desired.replace(state) else {
+        tracing::debug!(version, "dropped an older state");
+        return false;
     };
     match replaced.problems.as_slice() {
         [] => plane.problems.clear("state"),
         problems => plane.problems.set("state", format!("state {version}: {}", problems.join("; "))),
     }
-    for desired in replaced.keys.iter().filter_map(|key| plane.desired.lock().get(key)) {
-        let (uid, type_name) = (desired.uid.clone(), desired.type_name.clone());
-        plane.roll.learn(Known { uid, type_name, key: desired.key.clone() });
+    for key in &replaced.changed {
+        if let Some(desired) = desired.get(key) {
+            let (uid, type_name) = (desired.uid.clone(), desired.type_name.clone());
+            plane.roll.learn(Known { uid, type_name, key: key.clone() });
+        }
+        plane.work.open(key.clone(), lane(&desired, key), Haste::New);
     }
-    let in_slots = |key: &ResourceKey| holds(&replaced.slots, key);
-    let known = plane.crs.keys().into_iter().chain(plane.roll.keys()).filter(in_slots);
-    let all: BTreeSet<ResourceKey> = replaced.keys.iter().cloned().chain(known).collect();
-    // What is new doesn't wait behind what is as it was; what failed as it is waits for its time.
-    converge(plane, &replaced.changed).await;
-    let rest: BTreeSet<ResourceKey> =
-        all.difference(&replaced.changed).filter(|key| !plane.retries.waits(key)).cloned().collect();
-    converge(plane, &rest).await;
-    conclude(plane).await;
-    metrics::histogram!("senren_region_intake_seconds").record(started.elapsed().as_secs_f64());
-    let unsettled = plane.retries.unsettled();
-    tracing::info!(
-        version,
-        resources = state.resources.len(),
-        changed = replaced.changed.len(),
-        unsettled,
-        "took in"
-    );
-    Handled::TakenIn { version, unsettled }
+    let known = plane.crs.keys().into_iter().chain(plane.roll.keys());
+    let known = known.filter(|key| holds(&replaced.slots, key));
+    // What failed as it is waits for its time.
+    let as_it_was = |key: &ResourceKey| !replaced.changed.contains(key) && !plane.retries.waits(key);
+    for key in known.chain(replaced.keys.iter().cloned()).filter(as_it_was) {
+        let lane = lane(&desired, &key);
+        plane.work.open(key, lane, Haste::Routine);
+    }
+    if !plane.work.is_open() {
+        plane.work.through.notify_one();
+    }
+    let (resources, changed) = (state.resources.len(), replaced.changed.len());
+    tracing::info!(version, resources, changed, "received a state");
+    true
 }
 
-/// Looks again at what was poked and at what is due to be tried again.
-pub async fn settle(plane: &Plane) {
+/// Has looked at again what was poked and what is due to be tried again.
+pub(crate) fn look_again(plane: &Plane) {
     let mut keys = std::mem::take(&mut *plane.pokes.lock());
     keys.extend(plane.retries.due());
-    if !keys.is_empty() {
-        converge(plane, &keys).await;
-        conclude(plane).await;
-    }
-}
-
-/// Brings these resources to what is desired, each type in a lane of its own, so that a plugin that is slow holds up
-/// none but its own.
-async fn converge(plane: &Plane, keys: &BTreeSet<ResourceKey>) {
-    let mut lanes: BTreeMap<Option<String>, Vec<ResourceKey>> = BTreeMap::new();
+    let desired = plane.desired.lock();
     for key in keys {
-        let type_name = plane.desired.lock().get(key).map(|desired| desired.type_name.clone());
-        lanes.entry(type_name).or_default().push(key.clone());
+        let lane = lane(&desired, &key);
+        plane.work.add(key, lane, Haste::Routine);
     }
-    futures::future::join_all(lanes.into_values().map(|keys| lane(plane, keys))).await;
 }
 
-async fn lane(plane: &Plane, keys: Vec<ResourceKey>) {
-    stream::iter(keys)
-        .map(|key| converge::one(plane, key))
-        .buffer_unordered(plane.config.concurrency)
-        .for_each(|()| std::future::ready(()))
-        .await;
+/// Of a type each: its plugin may be slow.
+fn lane(desired: &DesiredSet, key: &ResourceKey) -> Option<String> {
+    desired.get(key).map(|desired| desired.type_name.clone())
 }
 
-/// Notes what is applied now.
-async fn conclude(plane: &Plane) {
-    if plane.retries.unsettled() == 0 {
-        let seen = plane.desired.lock().seen.clone();
+/// The next look at a resource, unless as many are under way as may be.
+pub(crate) fn next(plane: &Plane) -> Option<impl Future<Output = ()> + '_> {
+    let key = plane.work.take(plane.config.concurrency)?;
+    Some(async move {
+        converge::one(plane, &key).await;
+        plane.work.done(key);
+    })
+}
+
+/// Notes what is applied now. False: it can't be remembered.
+pub(crate) async fn conclude(plane: &Plane) -> bool {
+    {
+        let desired = plane.desired.lock();
         let mut applied = plane.applied.lock();
-        if *applied != seen {
-            *applied = seen;
+        if *applied != desired.seen && !plane.work.is_open() && plane.retries.unsettled() == 0 {
+            applied.clone_from(&desired.seen);
+            tracing::info!(version = applied.latest().0, "a state is applied");
             plane.news.notify_one();
         }
     }
-    match plane.remember().await {
+    let remembered = plane.remember().await;
+    match &remembered {
         Ok(()) => plane.problems.clear("memory"),
+        // Until it can, a restart would know less, which does no harm by itself.
         Err(error) => {
-            // The next step tries again; until then a restart would know less, which does no harm by itself.
             plane.problems.set("memory", format!("what was taken in can't be remembered: {error}"));
         }
     }
+    remembered.is_ok()
 }

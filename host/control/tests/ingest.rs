@@ -106,6 +106,71 @@ async fn what_departs_is_forgotten_when_its_region_says_that_it_is_gone() {
 }
 
 #[tokio::test]
+async fn what_a_new_cluster_in_the_place_of_the_old_one_knows_nothing_of_is_forgotten() {
+    let (plane, resource) = plane_with_resource().await;
+    plane.report(vec![report_of(&resource, 5, "Ready")]).await;
+    plane.apply(vec![]).await;
+    plane.publish_all().await;
+    let beat = |sequence, version, settled: bool, served: bool| {
+        let mut report = common::heartbeat(REGION, sequence, version, "");
+        if let Some(v1::status_report::Body::Heartbeat(beat)) = &mut report.body {
+            beat.settled = settled;
+            beat.plugins.retain(|_| served);
+        }
+        vec![report]
+    };
+    for (sequence, version, settled, served) in
+        [(6, 0, true, true), (7, 1, true, true), (8, 2, false, true), (9, 2, true, false)]
+    {
+        plane.report(beat(sequence, version, settled, served)).await;
+        assert!(plane.only().await.deleting, "at heartbeat {sequence}");
+    }
+    plane.report(beat(10, 2, true, true)).await;
+    assert!(plane.status().await.resources.is_empty());
+}
+
+#[tokio::test]
+async fn a_settled_region_makes_nothing_go_that_is_desired() {
+    let (plane, _) = plane_with_resource().await;
+    let mut report = common::heartbeat(REGION, 6, 1, "");
+    if let Some(v1::status_report::Body::Heartbeat(beat)) = &mut report.body {
+        beat.settled = true;
+    }
+    plane.report(vec![report]).await;
+    assert!(!plane.only().await.deleting);
+}
+
+#[tokio::test]
+async fn a_heartbeat_that_waited_for_us_is_no_sign_that_the_region_is_there_now() {
+    let (plane, resource) = plane_with_resource().await;
+    plane.report(vec![report_of(&resource, 5, "Ready")]).await;
+    plane.clock.advance(3_600_000);
+    let sent = |sequence, seconds_ago: i64| {
+        let now = plane.clock.sources().now().timestamp();
+        let mut report = common::heartbeat(REGION, sequence, 0, "");
+        if let Some(v1::status_report::Body::Heartbeat(beat)) = &mut report.body {
+            beat.sent_at = Some(prost_types::Timestamp { seconds: now - seconds_ago, nanos: 0 });
+        }
+        vec![report]
+    };
+    assert_eq!(plane.report(sent(6, 600)).await.heartbeats, 1);
+    let region = plane.regions().await.remove(0);
+    assert_eq!(region.phase, "Silent");
+    assert!(region.problems[0].contains("600s after it was sent"), "{:?}", region.problems);
+    let status = plane.only().await;
+    assert_eq!((status.phase.as_str(), status.ready), ("Unknown", false));
+    assert!(status.message.contains("10m 0s ago"), "{}", status.message);
+
+    // Clocks may differ by a while, in both directions.
+    for (sequence, seconds_ago) in [(7, 50), (8, -7000)] {
+        plane.report(sent(sequence, seconds_ago)).await;
+        let region = plane.regions().await.remove(0);
+        assert_eq!((region.phase.as_str(), region.problems.len()), ("Connected", 0));
+    }
+    assert!(plane.only().await.ready);
+}
+
+#[tokio::test]
 async fn what_was_taken_back_before_its_region_got_round_to_it_is_forgotten_when_the_region_confirms() {
     let (plane, _) = plane_with_resource().await;
     plane.apply(vec![]).await;

@@ -11,21 +11,21 @@ use senren_bus::{BusError, codec};
 
 use crate::plane::Plane;
 
-/// The version and content hash that were last confirmed.
+/// The version and content hash that were last confirmed, and whether the region was settled then.
 #[derive(Default)]
-pub struct Confirmed(Mutex<(u64, String)>);
+pub struct Confirmed(Mutex<(u64, String, bool)>);
 
 /// How long a heartbeat waits for the reports before it. Must leave the interval its meaning.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Publishes one heartbeat.
 pub async fn beat(plane: &Plane, confirmed: &Confirmed) -> Result<(), BusError> {
-    let applied = plane.applied();
+    let (version, content_hash) = plane.applied();
     let patience = PATIENCE.min(plane.config.heartbeat_interval / 2);
     if plane.is_complete() && tokio::time::timeout(patience, plane.board.said()).await.is_ok() {
-        *confirmed.0.lock() = applied;
+        *confirmed.0.lock() = (version, content_hash, plane.is_settled());
     }
-    let (version, content_hash) = confirmed.0.lock().clone();
+    let (version, content_hash, settled) = confirmed.0.lock().clone();
     let heartbeat = Heartbeat {
         version,
         content_hash,
@@ -35,6 +35,7 @@ pub async fn beat(plane: &Plane, confirmed: &Confirmed) -> Result<(), BusError> 
         cluster_uid: plane.cluster_uid.clone(),
         plane_version: env!("CARGO_PKG_VERSION").into(),
         problems: plane.problems.list(),
+        settled,
     };
     let message = StatusReport {
         region: plane.region.to_string(),

@@ -11,10 +11,12 @@
 //!    every object). That is remembered across restarts (see [`crate::memory`]) and repeated until acknowledged.
 //! 2. A heartbeat says version V only after every report that was due when V was taken in is acknowledged. So
 //!    before it there is a report on each uid that has a custom resource at that time.
+//! 3. Such a heartbeat says `settled` where all that this plane knows of is desired.
 //!
 //! Therefore a resource that is being deleted is gone when a `deleted` report with its uid has come, or when a
-//! heartbeat confirms a version from which it was missing and there is no report on its uid at all: then this region
-//! never had it, and will not, since it drops older versions.
+//! heartbeat confirms a version from which it was missing and either there is no report on its uid at all (then this
+//! region never had it) or the region is settled (then it has it no more, and has lost the memory of it, as a new
+//! cluster in the place of an old one has). It will not come back, since the region drops older versions.
 
 use std::{collections::HashMap, sync::Arc};
 

@@ -327,3 +327,23 @@ async fn a_heartbeat_confirms_a_version_only_after_its_reports() {
     assert_eq!(region.heartbeat().version, 1);
     assert_eq!(region.bus.topics().status_topic(), "senren-status");
 }
+
+#[tokio::test]
+async fn a_region_is_settled_while_it_has_nothing_but_what_is_desired() {
+    let region = Region::start().await;
+    let confirmed = Default::default();
+    let settled = async || {
+        region.settle().await;
+        while senren_region::report::report_next(&region.plane).await.unwrap() {}
+        senren_region::heartbeat::beat(&region.plane, &confirmed).await.unwrap();
+        let heartbeat = region.heartbeat();
+        (heartbeat.version, heartbeat.settled)
+    };
+    region.take_in(1, &[redis("a", 1)]).await;
+    assert_eq!(settled().await, (1, true));
+    set_finalizer(region.cluster.client(), "redis", "a", true).await;
+    region.take_in(2, &[]).await;
+    assert_eq!(settled().await, (2, false), "a is on its way out");
+    set_finalizer(region.cluster.client(), "redis", "a", false).await;
+    until("it is settled again", async || settled().await == (2, true)).await;
+}

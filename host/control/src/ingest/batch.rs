@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, TimeDelta, Utc};
+use prost_types::Timestamp;
 use senren_api::{
     RegionId, ResourceName, SiteName, TypeName,
     v1::{Heartbeat, ResourceReport, StatusReport, status_report::Body},
@@ -12,7 +14,7 @@ use uuid::Uuid;
 
 use crate::store::{
     MAX_COUNTER,
-    heartbeats::{NewHeartbeat, PluginSet},
+    heartbeats::{NewHeartbeat, PluginSet, patience},
     statuses::NewStatus,
 };
 
@@ -22,6 +24,8 @@ const DEFAULT_INTERVAL_MS: i64 = 10_000;
 const MIN_INTERVAL_MS: i64 = 50;
 const MAX_INTERVAL_MS: i64 = 3_600_000;
 const MAX_PROBLEMS: usize = 50;
+/// By how much a region's clock may differ from ours, or its messages be delayed, without consequences.
+const TOLERANCE: TimeDelta = TimeDelta::seconds(60);
 
 /// What some records say.
 #[derive(Default)]
@@ -33,10 +37,10 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    pub(crate) fn of(records: &[Record]) -> Self {
+    pub(crate) fn of(records: &[Record], now: DateTime<Utc>) -> Self {
         let mut batch = Self::default();
         for record in records {
-            if let Err((code, problem)) = batch.add(record) {
+            if let Err((code, problem)) = batch.add(record, now) {
                 batch.skipped += 1;
                 metrics::counter!("senren_ingest_skipped_total", "reason" => code).increment(1);
                 tracing::warn!(key = record.key, reason = code, problem, "skipped a status message");
@@ -45,21 +49,21 @@ impl Batch {
         batch
     }
 
-    fn add(&mut self, record: &Record) -> Result<(), (&'static str, String)> {
+    fn add(&mut self, record: &Record, now: DateTime<Utc>) -> Result<(), (&'static str, String)> {
         if record.payload.as_ref().is_some_and(|payload| payload.len() > MAX_REPORT_BYTES) {
             return Err(("oversized", format!("it has more than {MAX_REPORT_BYTES} bytes")));
         }
         let report = codec::decode_report(record).map_err(|error| (error.code(), error.to_string()))?;
-        self.add_report(report).map_err(|problem| ("invalid", problem))
+        self.add_report(report, now).map_err(|problem| ("invalid", problem))
     }
 
-    fn add_report(&mut self, report: StatusReport) -> Result<(), String> {
+    fn add_report(&mut self, report: StatusReport, now: DateTime<Utc>) -> Result<(), String> {
         let region: RegionId = report.region.parse().map_err(|error| format!("{error}"))?;
         let sequence = counter("sequence", report.sequence)?;
         match report.body {
             Some(Body::Resource(report)) => self.statuses.push(status(region, sequence, report)?),
             Some(Body::Heartbeat(beat)) => {
-                let beat = heartbeat(region.clone(), sequence, beat)?;
+                let beat = heartbeat(region.clone(), sequence, beat, now)?;
                 if self.heartbeats.get(&region).is_none_or(|known| known.sequence < sequence) {
                     self.heartbeats.insert(region, beat);
                 }
@@ -89,13 +93,21 @@ fn status(region: RegionId, sequence: i64, report: ResourceReport) -> Result<New
     Ok(NewStatus { region, uid, sequence, generation, report })
 }
 
-fn heartbeat(region: RegionId, sequence: i64, beat: Heartbeat) -> Result<NewHeartbeat, String> {
+fn heartbeat(
+    region: RegionId,
+    sequence: i64,
+    beat: Heartbeat,
+    now: DateTime<Utc>,
+) -> Result<NewHeartbeat, String> {
     let interval_ms = match i64::from(beat.interval_ms) {
         0 => DEFAULT_INTERVAL_MS,
         interval => interval.clamp(MIN_INTERVAL_MS, MAX_INTERVAL_MS),
     };
     // A type that no apply could name is of no use to anybody here.
     let plugins = beat.plugins.into_iter().filter(|plugin| plugin.r#type.parse::<TypeName>().is_ok());
+    let mut problems: Vec<String> = beat.problems.into_iter().take(MAX_PROBLEMS).map(storable).collect();
+    let (heard_at, late) = heard_at(beat.sent_at, interval_ms, now);
+    problems.extend(late);
     Ok(NewHeartbeat {
         region,
         sequence,
@@ -105,8 +117,33 @@ fn heartbeat(region: RegionId, sequence: i64, beat: Heartbeat) -> Result<NewHear
         plugins: PluginSet::of(plugins.collect()),
         cluster_uid: storable(beat.cluster_uid),
         plane_version: storable(beat.plane_version),
-        problems: beat.problems.into_iter().take(MAX_PROBLEMS).map(storable).collect(),
+        problems,
+        settled: beat.settled,
+        heard_at,
     })
+}
+
+/// When a heartbeat counts as heard, and what is to be said about that. Mostly when it comes: clocks differ. But one
+/// that we find after having been away ourselves tells of the time when it was sent, and is no sign that the region is
+/// there now.
+fn heard_at(
+    sent_at: Option<Timestamp>,
+    interval_ms: i64,
+    now: DateTime<Utc>,
+) -> (DateTime<Utc>, Option<String>) {
+    let late = patience(TimeDelta::milliseconds(interval_ms)).max(TOLERANCE);
+    let sent_at =
+        sent_at.and_then(|sent| DateTime::from_timestamp(sent.seconds, sent.nanos.try_into().ok()?));
+    match sent_at {
+        Some(sent_at) if now - sent_at > late => {
+            let age = (now - sent_at).num_seconds();
+            let problem = format!(
+                "its latest heartbeat came {age}s after it was sent: its messages are delayed, or its clock is behind"
+            );
+            (sent_at, Some(problem))
+        }
+        _ => (now, None),
+    }
 }
 
 /// PostgreSQL's text takes everything but NUL.

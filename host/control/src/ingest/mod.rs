@@ -5,7 +5,7 @@
 //!   message does no harm;
 //! - a report about another uid than the one we know changes nothing;
 //! - nothing that a region says can delete what is desired. A departing resource is forgotten when its region says that
-//!   it is gone;
+//!   it is gone, or that it has nothing like it;
 //! - one bad message is skipped; the others' way is free.
 
 mod batch;
@@ -31,8 +31,6 @@ use crate::{
 };
 use batch::Batch;
 
-/// The control planes of one installation share the topic's partitions under this name.
-const GROUP: &str = "senren-control";
 /// Records that are stored in one transaction, if they are already there.
 const MOST_AT_ONCE: usize = 500;
 const PAUSE: Duration = Duration::from_millis(500);
@@ -67,7 +65,7 @@ impl Ingest {
 
 /// Takes in some records of the status topic, in one transaction.
 pub async fn handle(ingest: &Ingest, records: &[Record]) -> sqlx::Result<Handled> {
-    let batch = Batch::of(records);
+    let batch = Batch::of(records, ingest.sources.now());
     let skipped = batch.skipped;
     if batch.statuses.is_empty() && batch.heartbeats.is_empty() {
         return Ok(Handled { skipped, ..Handled::default() });
@@ -81,7 +79,7 @@ pub async fn handle(ingest: &Ingest, records: &[Record]) -> sqlx::Result<Handled
     }
     let beats: Vec<NewHeartbeat> = batch.heartbeats.into_values().collect();
     let news = take_heartbeats(&mut transaction, ingest, &beats).await?;
-    touched.extend(news.unborn);
+    touched.extend(news.absent);
     let signals = signals(touched, news.turned);
     ingest.hub.notify(&mut transaction, &signals, news.publish).await?;
     transaction.commit().await?;
@@ -114,7 +112,7 @@ struct News {
     /// Regions that came (back), or serve other types.
     turned: Vec<RegionId>,
     /// Departing resources that need no longer be waited for.
-    unborn: Vec<(SiteName, Uuid)>,
+    absent: Vec<(SiteName, Uuid)>,
     /// Some region is due.
     publish: bool,
 }
@@ -131,18 +129,20 @@ async fn take_heartbeats(
     let named: Vec<&str> = beats.iter().map(|beat| beat.region.as_str()).collect();
     regions::ensure(transaction, &named).await?;
     let before: BTreeMap<String, Seen> = heartbeats::of(transaction, &named).await?.into_iter().collect();
-    let recorded = heartbeats::record(transaction, beats, now).await?;
+    let recorded = heartbeats::record(transaction, beats).await?;
     let mut news = News { count: recorded.len(), ..News::default() };
     for beat in beats.iter().filter(|beat| recorded.iter().any(|region| region == beat.region.as_str())) {
         let was = before.get(beat.region.as_str());
-        if was.is_none_or(|was| was.is_silent(now) || was.types != beat.plugins.types) {
-            tracing::info!(region = %beat.region, version = beat.version, types = ?beat.plugins.types, "region is there");
+        let comes = |was: &Seen| was.is_silent(now) && !beat.is_silent(now);
+        if was.is_none_or(|was| comes(was) || was.types != beat.plugins.types) {
+            tracing::info!(region = %beat.region, version = beat.version, types = ?beat.plugins.types, "heard a region");
             news.turned.push(beat.region.clone());
         }
         news.publish |= overtake(transaction, &beat.region).await?;
         news.publish |= remind(transaction, beat, was, now).await?;
     }
-    news.unborn = resources::forget_unborn(transaction, &recorded).await?;
+    let settled = beats.iter().filter(|beat| beat.settled).map(|beat| beat.region.as_str());
+    news.absent = resources::forget_absent(transaction, &recorded, &settled.collect::<Vec<_>>()).await?;
     Ok(news)
 }
 
@@ -190,7 +190,8 @@ fn signals(touched: Vec<(SiteName, Uuid)>, turned: Vec<RegionId>) -> Vec<Signal>
 pub(crate) async fn run(ingest: Ingest, bus: Arc<dyn Bus>, shutdown: CancellationToken) {
     while !shutdown.is_cancelled() {
         let work = async {
-            let group = Position::Group(GROUP.to_owned());
+            // The control planes of one installation share the topic's partitions.
+            let group = Position::Group(format!("{}-control", bus.topics().prefix()));
             let mut subscription = bus.subscribe(&bus.topics().status_topic(), group).await?;
             loop {
                 let deliveries = next_batch(subscription.as_mut()).await?;

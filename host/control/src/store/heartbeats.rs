@@ -42,7 +42,12 @@ impl Seen {
 
 /// The moment from which a region counts as silent that was last heard `at`.
 pub(crate) fn silent_from(at: DateTime<Utc>, interval: TimeDelta) -> DateTime<Utc> {
-    at + interval * MISSED
+    at + patience(interval)
+}
+
+/// How long a region may go unheard that promises to be heard once per `interval`.
+pub(crate) fn patience(interval: TimeDelta) -> TimeDelta {
+    interval * MISSED
 }
 
 /// A heartbeat that is about to be recorded.
@@ -56,6 +61,17 @@ pub(crate) struct NewHeartbeat {
     pub cluster_uid: String,
     pub plane_version: String,
     pub problems: Vec<String>,
+    /// All that the region has is desired.
+    pub settled: bool,
+    /// When it counts as heard, by our clock.
+    pub heard_at: DateTime<Utc>,
+}
+
+impl NewHeartbeat {
+    /// True where it is too old to say that the region is there.
+    pub(crate) fn is_silent(&self, now: DateTime<Utc>) -> bool {
+        now >= silent_from(self.heard_at, TimeDelta::milliseconds(self.interval_ms))
+    }
 }
 
 /// What a region can run, under a hash that regions with the same plugins share.
@@ -119,7 +135,6 @@ pub(crate) async fn plugins(
 pub(crate) async fn record(
     transaction: &mut PgConnection,
     beats: &[NewHeartbeat],
-    now: DateTime<Utc>,
 ) -> sqlx::Result<Vec<String>> {
     let mut news = Vec::with_capacity(beats.len());
     for beat in beats {
@@ -141,7 +156,7 @@ pub(crate) async fn record(
         );
         let query = query.bind(beat.region.as_str()).bind(beat.sequence).bind(beat.version);
         let query = query.bind(&beat.content_hash).bind(beat.interval_ms).bind(&beat.plugins.types);
-        let query = query.bind(&beat.plugins.hash).bind(&beat.plugins.encoded).bind(now);
+        let query = query.bind(&beat.plugins.hash).bind(&beat.plugins.encoded).bind(beat.heard_at);
         let query = query.bind(&beat.cluster_uid).bind(&beat.plane_version).bind(&beat.problems);
         if query.execute(&mut *transaction).await?.rows_affected() > 0 {
             news.push(beat.region.to_string());

@@ -142,21 +142,25 @@ pub(crate) async fn remove(
     Ok(())
 }
 
-/// Forgets departing resources that their region never had: its heartbeat confirms a version without them, and there is
-/// no report on them (or only that they are gone). Sound because a region confirms a version only after it has reported
-/// on everything it has, and drops older versions.
-pub(crate) async fn forget_unborn(
+/// Forgets departing resources of `regions` that their region does not have, and will not: its heartbeat confirms a
+/// version without them, and either there is no report on them (or only that they are gone), or the region is among
+/// those that are `settled`, serves their type, and so would know of them. Sound because a region confirms a version
+/// only after it has reported on everything it has, and drops older versions.
+pub(crate) async fn forget_absent(
     transaction: &mut PgConnection,
     regions: &[String],
+    settled: &[&str],
 ) -> sqlx::Result<Vec<(SiteName, Uuid)>> {
     let query = sqlx::query(
         "DELETE FROM resources r USING heartbeats h
          WHERE r.region = ANY($1) AND h.region = r.region
            AND r.removed_at IS NOT NULL AND r.removed_version <= h.version
-           AND NOT EXISTS (SELECT FROM statuses s WHERE s.uid = r.uid AND NOT s.deleted)
+           AND (r.region = ANY($2) AND r.type = ANY(h.types)
+                OR NOT EXISTS (SELECT FROM statuses s WHERE s.uid = r.uid AND NOT s.deleted))
          RETURNING r.site, r.uid",
     );
-    query.bind(regions).fetch_all(transaction).await?.iter().map(site_and_uid).collect()
+    let rows = query.bind(regions).bind(settled).fetch_all(transaction).await?;
+    rows.iter().map(site_and_uid).collect()
 }
 
 /// The first two columns.

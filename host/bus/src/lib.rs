@@ -91,7 +91,8 @@ pub trait Bus: Send + Sync {
     /// [`Bus::publish`] or [`Bus::subscribe`] is created too; to call this at start shows errors early.
     async fn ensure_topics(&self, topics: &Topics) -> Result<(), BusError>;
 
-    /// Durable when it returns `Ok`. Gives up with an error after ten seconds at the latest.
+    /// Durable when it returns `Ok`. Gives up with an error after ten seconds; the first record of a topic may take
+    /// longer, while the topic is looked up or created.
     async fn publish(&self, record: Record) -> Result<(), BusError>;
 
     /// Starts reading a topic.

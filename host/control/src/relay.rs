@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    hub::Hub,
+    hub::{Hub, Signal},
     sources::Sources,
     status::timestamp,
     store::{Store, need_not_last, relays},
@@ -24,7 +24,7 @@ use crate::{
 
 /// Regions that are published at once. Each takes a connection while it is.
 const WORKERS: usize = 8;
-/// The bus gives up by itself after ten seconds; this is for one that doesn't.
+/// The bus gives up by itself after ten seconds, except over a topic that it does not know yet.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(15);
 /// Safety net for a lost wake-up, and what brings failed regions their next try.
 const POLL: Duration = Duration::from_millis(500);
@@ -75,6 +75,7 @@ pub async fn publish_next(relay: &Relay) -> sqlx::Result<Step> {
     // There may be more: somebody else can take it while we are busy.
     relay.hub.wake_relay();
     let region = lease.region;
+    let signal = region.parse().map_or(Signal::Everything, Signal::Region);
     let (version, resources) = relays::snapshot(&mut transaction, &region).await?;
     let count = resources.len();
     let mut state = RegionalState {
@@ -97,9 +98,14 @@ pub async fn publish_next(relay: &Relay) -> sqlx::Result<Step> {
         Ok(Err(error)) => fail(&mut transaction, relay, region, lease.failures, &error.to_string()).await?,
         Err(_) => fail(&mut transaction, relay, region, lease.failures, "the bus does not answer").await?,
     };
+    // Whether its state can be published is on every resource of the region.
+    let failed = matches!(step, Step::Failed { .. });
+    let turned = (failed != (lease.failures > 0)).then_some(signal);
+    relay.hub.notify(&mut transaction, &turned, false).await?;
     // What is not remembered as published is published again, which is harmless.
     need_not_last(&mut transaction).await?;
     transaction.commit().await?;
+    turned.into_iter().for_each(|signal| relay.hub.send(signal));
     Ok(step)
 }
 

@@ -96,7 +96,9 @@ fn connected(status: &mut ResourceStatus, known: &Known, seen: &Seen) {
     match reported {
         _ if known.removed => {
             // A failure to delete says why; anything else is about the time before.
-            if !matches!(status.phase.as_str(), "Deleting" | "Failed") {
+            if !known.relay_problem.is_empty() && status.phase != "Deleting" {
+                not_published(status, "Deleting", known);
+            } else if !matches!(status.phase.as_str(), "Deleting" | "Failed") {
                 explain(status, "Deleting", "", format!("waiting for {region} to take it down"));
             }
             "Deleting".clone_into(&mut status.phase);
@@ -109,7 +111,11 @@ fn connected(status: &mut ResourceStatus, known: &Known, seen: &Seen) {
             );
             explain(status, "Pending", "NoPlugin", message);
         }
+        None if !known.relay_problem.is_empty() => not_published(status, "Pending", known),
         None => explain(status, "Pending", "NotReported", format!("{region} has not reported on it yet")),
+        Some(report) if report.generation != known.generation && !known.relay_problem.is_empty() => {
+            not_published(status, "Updating", known);
+        }
         Some(report) if report.generation != known.generation && matches!(report.phase.as_str(), "Ready") => {
             let message = format!(
                 "{region} reported generation {}, desired is {}",
@@ -119,6 +125,12 @@ fn connected(status: &mut ResourceStatus, known: &Known, seen: &Seen) {
         }
         Some(_) => {}
     }
+}
+
+/// Its region cannot know of it, or of what was changed.
+fn not_published(status: &mut ResourceStatus, phase: &str, known: &Known) {
+    let message = format!("what was applied does not reach {} yet: {}", known.region, known.relay_problem);
+    explain(status, phase, "NotPublished", message);
 }
 
 /// `2m 5s ago`.
@@ -195,6 +207,7 @@ mod tests {
             }),
             ready_at: Some(now()),
             seen: Some(seen(1)),
+            relay_problem: String::new(),
         }
     }
 
@@ -248,6 +261,27 @@ mod tests {
             k.removed = true;
         };
         check(stuck, "Deleting", false, "PluginTrap", "");
+    }
+
+    #[test]
+    fn what_cannot_be_published_says_so_where_it_matters() {
+        let unpublished = |change: fn(&mut Known)| {
+            move |k: &mut Known| {
+                k.relay_problem = "broker down".into();
+                change(k);
+            }
+        };
+        check(unpublished(|_| {}), "Ready", true, "", "");
+        check(unpublished(|k| k.report = None), "Pending", false, "NotPublished", "broker down");
+        check(
+            unpublished(|k| k.generation = 4),
+            "Updating",
+            false,
+            "NotPublished",
+            "does not reach aws:r yet",
+        );
+        check(unpublished(|k| k.removed = true), "Deleting", false, "NotPublished", "broker down");
+        check(unpublished(|k| k.seen = None), "Pending", false, "RegionNeverSeen", "never seen");
     }
 
     #[test]

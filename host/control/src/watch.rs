@@ -166,7 +166,7 @@ impl Watch {
     }
 
     async fn fetch(&self, stale: &Stale) -> sqlx::Result<(u64, Vec<Known>)> {
-        let mut connection = self.store.acquire().await?;
+        let (mut connection, _turn) = self.store.acquire_to_watch().await?;
         let revision = sites::revision(&mut connection, &self.site).await?;
         let known = match stale {
             Stale::All => resources::known_of_site(&mut connection, &self.site, &self.filter).await?,

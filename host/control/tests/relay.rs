@@ -79,11 +79,20 @@ async fn a_region_that_cannot_be_published_delays_nobody_and_is_tried_again() {
     assert_eq!(plane.publish_next().await, Step::Idle, "not before its time");
     let region = plane.regions().await.remove(0);
     assert!(region.problems[0].contains("broker down"), "{:?}", region.problems);
+    plane.heartbeat(REGION, 1, 0).await;
+    plane.heartbeat(OTHER, 1, 0).await;
+    let reasons = async || {
+        let resources = plane.status().await.resources;
+        resources.into_iter().map(|r| (r.region, r.reason)).collect::<Vec<_>>()
+    };
+    let reason = |region: &str, reason: &str| (region.to_owned(), reason.to_owned());
+    assert_eq!(reasons().await, [reason(REGION, "NotPublished"), reason(OTHER, "NotReported")]);
 
     plane.bus.failing.lock().clear();
     plane.clock.advance(250);
     assert_eq!(plane.publish_all().await, [published(REGION, 1)]);
     assert!(plane.regions().await.remove(0).problems.is_empty());
+    assert_eq!(reasons().await, [reason(REGION, "NotReported"), reason(OTHER, "NotReported")]);
 }
 
 #[tokio::test]

@@ -118,6 +118,24 @@ async fn silence_is_told_although_nothing_happens_and_so_is_its_end() {
 }
 
 #[tokio::test]
+async fn that_nothing_reaches_a_region_is_told_and_so_is_its_end() {
+    let plane = Plane::new().await;
+    plane.heartbeat(REGION, 1, 0).await;
+    plane.bus.failing.lock().push(REGION.to_owned());
+    plane.apply(vec![database("a", &[REGION])]).await;
+    let mut events = watch(&plane, WatchStatusRequest::default()).await;
+    let mut reason = async || next(&mut events).await.resource.map(|resource| resource.reason);
+    assert_eq!(reason().await.as_deref(), Some("NotReported"));
+    assert_eq!(reason().await, None, "synced");
+    plane.publish_next().await;
+    assert_eq!(reason().await.as_deref(), Some("NotPublished"));
+    plane.bus.failing.lock().clear();
+    plane.clock.advance(250);
+    plane.publish_next().await;
+    assert_eq!(reason().await.as_deref(), Some("NotReported"));
+}
+
+#[tokio::test]
 async fn a_watch_ends_with_the_control_plane() {
     let plane = Plane::new().await;
     let mut events = watch(&plane, WatchStatusRequest::default()).await;

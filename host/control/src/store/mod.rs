@@ -12,7 +12,7 @@ pub(crate) mod resources;
 pub(crate) mod sites;
 pub(crate) mod statuses;
 
-use std::{str::FromStr as _, time::Duration};
+use std::{str::FromStr as _, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use sqlx::{
@@ -20,11 +20,14 @@ use sqlx::{
     pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Connections to the database of a control plane.
 #[derive(Clone)]
 pub struct Store {
     pool: PgPool,
+    /// A turn for each connection that watchers may use at once: however many they are, an apply finds one free.
+    watchers: Arc<Semaphore>,
 }
 
 impl Store {
@@ -53,11 +56,20 @@ impl Store {
             .run(&pool)
             .await
             .context("cannot bring the database schema up to date")?;
-        Ok(Self { pool })
+        let watchers = usize::try_from(connections / 4).unwrap_or_default().max(1);
+        Ok(Self { pool, watchers: Arc::new(Semaphore::new(watchers)) })
     }
 
     pub(crate) async fn acquire(&self) -> sqlx::Result<PoolConnection<Postgres>> {
         self.pool.acquire().await
+    }
+
+    /// A connection for a watcher, when it is its turn.
+    pub(crate) async fn acquire_to_watch(
+        &self,
+    ) -> sqlx::Result<(PoolConnection<Postgres>, SemaphorePermit<'_>)> {
+        let turn = self.watchers.acquire().await.map_err(|_| sqlx::Error::PoolClosed)?;
+        Ok((self.acquire().await?, turn))
     }
 
     pub(crate) async fn begin(&self) -> sqlx::Result<Transaction<'static, Postgres>> {

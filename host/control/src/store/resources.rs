@@ -201,6 +201,8 @@ pub struct Known {
     pub ready_at: Option<DateTime<Utc>>,
     /// The region's latest heartbeat.
     pub seen: Option<Seen>,
+    /// Why the region's state cannot be published; empty where it can.
+    pub relay_problem: String,
 }
 
 /// A query over `Known`; a macro because sqlx takes literals only, which is what keeps data out of SQL.
@@ -209,8 +211,10 @@ macro_rules! known {
         concat!(
             "SELECT r.uid, r.site, r.region, r.name, r.type, r.spec, r.deletion_protection, r.generation,
                     r.created_at, r.applied_at, r.removed_at IS NOT NULL AS removed, s.report, s.ready_at,
-                    h.received_at, h.interval_ms, h.types, h.plugins_hash, h.version AS applied_version
+                    h.received_at, h.interval_ms, h.types, h.plugins_hash, h.version AS applied_version,
+                    l.problem AS relay_problem
              FROM resources r
+             JOIN relays l ON l.region = r.region
              LEFT JOIN statuses s ON s.uid = r.uid
              LEFT JOIN heartbeats h ON h.region = r.region
              WHERE ",
@@ -287,5 +291,6 @@ fn known(row: &PgRow) -> sqlx::Result<Known> {
         report: report.map_err(|error| sqlx::Error::Decode(error.into()))?,
         ready_at: row.try_get("ready_at")?,
         seen: heard.map(|_| heartbeats::seen(row)).transpose()?,
+        relay_problem: row.try_get("relay_problem")?,
     })
 }

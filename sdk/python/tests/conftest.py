@@ -101,4 +101,5 @@ def client(endpoint: str) -> Iterator[SenrenClient]:
     """A client of a site that nothing was ever applied to."""
     with SiteClient(endpoint, f"test-{next(_sites)}") as client:
         yield client
-        client.apply_state([])
+        # What is declared ends, and soon: a database that holds up its own deletion fails the test that made it.
+        client.apply_state([], wait=True, timeout=20)

@@ -19,11 +19,17 @@ _ACTIONS: dict[int, types.Action] = {
 
 
 def database(value: types.Database) -> Any:
+    if not isinstance(value, types.Database):
+        raise TypeError(f"databases must be a list of Database, found {value!r}")
+    try:
+        # NaN and the infinities are no JSON.
+        spec_json = json.dumps(value.spec, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"database {value.name!r}: its settings are no JSON: {error}") from error
     return pb.Database(
         name=value.name,
         type=value.type,
-        # NaN and the infinities are no JSON.
-        spec_json=json.dumps(value.spec, allow_nan=False, separators=(",", ":")),
+        spec_json=spec_json,
         regions=value.regions,
         deletion_protection=value.deletion_protection,
     )

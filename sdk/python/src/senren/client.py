@@ -60,11 +60,14 @@ class SenrenClient:
         target, tls = _target(endpoint)
         self.endpoint = endpoint
         self._timeout = timeout
-        options = [
+        options: list[tuple[str, str | int]] = [
             ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
             ("grpc.keepalive_time_ms", 20_000),
             ("grpc.max_receive_message_length", 64 * 1024 * 1024),
         ]
+        if _is_local(urlsplit(f"//{target}").hostname or ""):
+            # No proxy leads to this machine.
+            options.append(("grpc.enable_http_proxy", 0))
         if tls:
             credentials = grpc.ssl_channel_credentials(root_certificates)
             self._channel = grpc.secure_channel(target, credentials, options)
@@ -206,7 +209,7 @@ def _target(endpoint: str) -> tuple[str, bool]:
     except ValueError as error:
         raise ValueError(f"{endpoint!r}: its port is no number from 1 to 65535; {form}") from error
     host = parts.hostname
-    if not host or parts.scheme not in ("", "http", "https") or parts.path.strip("/"):
+    if port == 0 or not host or parts.scheme not in ("", "http", "https") or parts.path.strip("/"):
         raise ValueError(f"{endpoint!r} is no endpoint; {form}")
     tls = parts.scheme == "https" or (parts.scheme == "" and not _is_local(host))
     if port is None:

@@ -31,7 +31,9 @@ class InvalidRequest(SenrenError):
     """The request is wrong, in every way that ``violations`` lists. Nothing was changed."""
 
     def __init__(self, message: str, violations: Sequence[FieldViolation] = ()) -> None:
-        super().__init__("\n  ".join([message, *map(str, violations)]))
+        # The message is a summary of the violations: where those are at hand it would only repeat them.
+        told = [f"the request is wrong, {len(violations)} problem(s):", *map(str, violations)]
+        super().__init__("\n  ".join(told) if violations else message)
         self.violations = tuple(violations)
 
 

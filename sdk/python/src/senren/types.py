@@ -28,12 +28,16 @@ class Database:
     ) -> None:
         if isinstance(regions, str):
             raise TypeError(f"regions must be a list of region ids, e.g. [{regions!r}], not one text")
+        regions = tuple(regions)
+        for field, value in [("name", name), ("type", type), *(("regions", region) for region in regions)]:
+            if not isinstance(value, str):
+                raise TypeError(f"{field}: {value!r} is no text")
         twice = sorted(set(spec or {}) & set(settings))
         if twice:
             raise TypeError(f"given both in spec and as keyword: {', '.join(twice)}")
         self.name = name
         self.type = type
-        self.regions = tuple(regions)
+        self.regions = regions
         self.deletion_protection = deletion_protection
         self.spec: dict[str, Any] = {**(spec or {}), **settings}
 

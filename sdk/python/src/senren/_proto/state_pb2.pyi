@@ -116,7 +116,7 @@ class Condition(_message.Message):
     def __init__(self, type: _Optional[str] = ..., status: _Optional[str] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
-    __slots__ = ("version", "content_hash", "interval_ms", "sent_at", "plugins", "cluster_uid", "plane_version", "problems")
+    __slots__ = ("version", "content_hash", "interval_ms", "sent_at", "plugins", "cluster_uid", "plane_version", "problems", "settled")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     CONTENT_HASH_FIELD_NUMBER: _ClassVar[int]
     INTERVAL_MS_FIELD_NUMBER: _ClassVar[int]
@@ -125,6 +125,7 @@ class Heartbeat(_message.Message):
     CLUSTER_UID_FIELD_NUMBER: _ClassVar[int]
     PLANE_VERSION_FIELD_NUMBER: _ClassVar[int]
     PROBLEMS_FIELD_NUMBER: _ClassVar[int]
+    SETTLED_FIELD_NUMBER: _ClassVar[int]
     version: int
     content_hash: str
     interval_ms: int
@@ -133,7 +134,8 @@ class Heartbeat(_message.Message):
     cluster_uid: str
     plane_version: str
     problems: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, version: _Optional[int] = ..., content_hash: _Optional[str] = ..., interval_ms: _Optional[int] = ..., sent_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., plugins: _Optional[_Iterable[_Union[PluginInfo, _Mapping]]] = ..., cluster_uid: _Optional[str] = ..., plane_version: _Optional[str] = ..., problems: _Optional[_Iterable[str]] = ...) -> None: ...
+    settled: bool
+    def __init__(self, version: _Optional[int] = ..., content_hash: _Optional[str] = ..., interval_ms: _Optional[int] = ..., sent_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., plugins: _Optional[_Iterable[_Union[PluginInfo, _Mapping]]] = ..., cluster_uid: _Optional[str] = ..., plane_version: _Optional[str] = ..., problems: _Optional[_Iterable[str]] = ..., settled: bool = ...) -> None: ...
 
 class PluginInfo(_message.Message):
     __slots__ = ("type", "kind", "plugin", "version", "digest", "spec_schema_json")

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::Path};
 use jiff::{SignedDuration, Timestamp};
 use senren_api::{
     RegionId,
-    v1::{Region, ResourceStatus, WatchStatusRequest},
+    v1::{Region, ResourceStatus, WatchStatusRequest, watch_status_response::Kind},
 };
 
 use super::{
@@ -128,7 +128,7 @@ pub async fn changes(client: &Client, site: &str) {
             let mut synced = false;
             while let Ok(Some(event)) = events.message().await {
                 match (&event.resource, synced) {
-                    (Some(status), true) => progress.show(status, status.ready),
+                    (Some(status), true) => progress.show(status, event.kind() == Kind::Removed),
                     (Some(status), false) => progress.know(status),
                     (None, _) => synced = true,
                 }

@@ -137,7 +137,6 @@ async fn what_is_protected_does_not_go_until_an_earlier_apply_has_lifted_it() {
 async fn bad_input_is_named_field_by_field_and_changes_nothing() {
     let plane = Plane::new().await;
     plane.heartbeat(REGION, 1, 0).await;
-    plane.heartbeat(REGION, 1, 0).await;
     let mut wrong = database("a", &[REGION, "us-east-1"]);
     wrong.spec_json = r#"{"memory_mb": 1}"#.into();
     let request = ApplyStateRequest {

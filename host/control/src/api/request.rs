@@ -17,6 +17,8 @@ use crate::{
 const MAX_DATABASES: usize = 10_000;
 const MAX_RESOURCES: usize = 20_000;
 const MAX_SPEC_BYTES: usize = 64 * 1024;
+/// A database is as many resources as it has regions, and each of them has its spec.
+const MAX_TOTAL_SPEC_BYTES: usize = 64 * 1024 * 1024;
 const MAX_REQUEST_ID: usize = 128;
 
 /// What is wrong with one field.
@@ -101,15 +103,18 @@ impl Apply {
             violations.add("expected_revision", "no site has ever had a revision that high");
         }
         let request_key = request_key(&request);
-        let (databases, declared) = databases(request.databases, &mut violations);
+        let candidates = candidates(request.databases, &mut violations);
         match site {
             Some(site) if violations.is_empty() => Ok(Self {
                 site,
                 request: request_key,
                 expected_revision: request.expected_revision,
-                databases,
+                databases: candidates.into_iter().filter_map(Candidate::into_database).collect(),
             }),
-            _ => Err(Invalid { violations, declared }),
+            _ => {
+                let declared = candidates.into_iter().map(|candidate| candidate.declared).collect();
+                Err(Invalid { violations, declared })
+            }
         }
     }
 }
@@ -133,16 +138,30 @@ fn request_key(request: &v1::ApplyStateRequest) -> Option<RequestKey> {
     Some(RequestKey { id: request.request_id.clone(), content_hash })
 }
 
-/// The databases that are right, and what can be judged of all.
-fn databases(databases: Vec<v1::Database>, violations: &mut Violations) -> (Vec<Database>, Vec<Declared>) {
+/// A database whose name may be wrong.
+struct Candidate {
+    name: Option<ResourceName>,
+    declared: Declared,
+    deletion_protection: bool,
+}
+
+impl Candidate {
+    fn into_database(self) -> Option<Database> {
+        let Self { name, declared, deletion_protection } = self;
+        Some(Database { name: name?, spec_json: declared.spec.to_string(), declared, deletion_protection })
+    }
+}
+
+/// What can be judged of the databases of a request.
+fn candidates(databases: Vec<v1::Database>, violations: &mut Violations) -> Vec<Candidate> {
     if databases.len() > MAX_DATABASES {
         let count = databases.len();
         violations.add("databases", format!("{count} databases; a site may have at most {MAX_DATABASES}"));
-        return Default::default();
+        return Vec::new();
     }
     let mut first_use: BTreeMap<String, usize> = BTreeMap::new();
-    let mut parsed = Vec::with_capacity(databases.len());
-    let mut declared = Vec::with_capacity(databases.len());
+    let (mut resources, mut bytes) = (0, 0);
+    let mut candidates = Vec::with_capacity(databases.len());
     for (index, database) in databases.into_iter().enumerate() {
         if let Some(first) = first_use.get(&database.name) {
             let name = &database.name;
@@ -156,17 +175,12 @@ fn databases(databases: Vec<v1::Database>, violations: &mut Violations) -> (Vec<
             first_use.insert(database.name.clone(), index);
         }
         let name = violations.parse(format!("databases[{index}].name"), database.name.parse());
+        resources += database.regions.len();
+        bytes += database.regions.len() * database.spec_json.len();
         let deletion_protection = database.deletion_protection;
-        let Some(judged) = parse_declared(index, database, violations) else { continue };
-        declared.push(judged.clone());
-        parsed.extend(name.map(|name| Database {
-            name,
-            spec_json: judged.spec.to_string(),
-            declared: judged,
-            deletion_protection,
-        }));
+        let declared = parse_declared(index, database, violations);
+        candidates.extend(declared.map(|declared| Candidate { name, declared, deletion_protection }));
     }
-    let resources: usize = declared.iter().map(|database| database.regions.len()).sum();
     if resources > MAX_RESOURCES {
         violations.add(
             "databases",
@@ -175,7 +189,15 @@ fn databases(databases: Vec<v1::Database>, violations: &mut Violations) -> (Vec<
             ),
         );
     }
-    (parsed, declared)
+    if bytes > MAX_TOTAL_SPEC_BYTES {
+        violations.add(
+            "databases",
+            format!(
+                "specs of {bytes} bytes, counted once per region; a site may have at most {MAX_TOTAL_SPEC_BYTES}"
+            ),
+        );
+    }
+    candidates
 }
 
 fn parse_declared(index: usize, database: v1::Database, violations: &mut Violations) -> Option<Declared> {
@@ -269,8 +291,12 @@ mod tests {
 
     fn violations(databases: Vec<v1::Database>) -> Vec<(String, String)> {
         let request = v1::ApplyStateRequest { databases, ..Default::default() };
-        let violations = Apply::parse(request).err().map(Violations::into_inner).unwrap_or_default();
-        violations.into_iter().map(|violation| (violation.field, violation.description)).collect()
+        let violations = Apply::parse(request).err().unwrap_or_default().violations;
+        violations
+            .into_inner()
+            .into_iter()
+            .map(|violation| (violation.field, violation.description))
+            .collect()
     }
 
     fn check(change: impl FnOnce(&mut v1::Database), field: &str, words: &str) {
@@ -339,5 +365,13 @@ mod tests {
     fn too_many_databases_are_refused() {
         let many = (0..=MAX_DATABASES).map(|i| database(&format!("db-{i}"))).collect();
         assert!(violations(many)[0].1.contains("at most 10000"));
+    }
+
+    #[test]
+    fn a_small_request_does_not_become_a_large_one_by_its_regions() {
+        let regions: Vec<String> = (0..1100).map(|i| format!("aws:region-{i}")).collect();
+        let spec_json = format!("{{\"a\":\"{}\"}}", "x".repeat(65_000));
+        let large = v1::Database { regions, spec_json, ..database("a") };
+        assert!(violations(vec![large])[0].1.contains("counted once per region"));
     }
 }

@@ -3,6 +3,8 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
+# Where `make setup` puts a Rust that is not there yet.
+export PATH := $(PATH):$(HOME)/.cargo/bin
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/senren/target
 
 RELEASE := $(CARGO_TARGET_DIR)/release

@@ -23,7 +23,7 @@ use senren_api::ResourceKey;
 use senren_reconcile::names;
 use tokio::sync::watch;
 
-use crate::{cr::Cr, plane::Plane};
+use crate::{cr::Cr, memory::Known, plane::Plane};
 
 /// All custom resources that are known. There may be several of one name: of several types, of which intake leaves
 /// one.
@@ -47,6 +47,12 @@ impl Crs {
     /// Those of a name.
     pub fn of(&self, key: &ResourceKey) -> Vec<Arc<Cr>> {
         self.entries.lock().get(key).cloned().unwrap_or_default()
+    }
+
+    /// True where one carries this uid.
+    pub fn has(&self, known: &Known) -> bool {
+        let entries = self.entries.lock();
+        entries.get(&known.key).is_some_and(|same_name| same_name.iter().any(|cr| cr.uid == known.uid))
     }
 
     /// Every name.

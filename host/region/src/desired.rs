@@ -14,6 +14,8 @@ use senren_api::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::memory::Known;
+
 /// One resource that the region should have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Desired {
@@ -65,10 +67,11 @@ impl Marks {
 /// What a state changes.
 #[derive(Debug, Default)]
 pub(crate) struct Replaced {
-    /// Every resource that is or was desired in the slots that the state decides about.
-    pub keys: BTreeSet<ResourceKey>,
-    /// Those of them that are not desired as they were.
+    /// The resources that are not desired as they were, in the slots that the state decides about.
     pub changed: BTreeSet<ResourceKey>,
+    /// Everything in those slots has to be looked at, too: the state is the first one there since this process started,
+    /// or one that came before. Otherwise what is unchanged is as it was left, and watched.
+    pub all: bool,
     /// Those slots.
     pub slots: BTreeSet<u8>,
     /// What can't be used, in words.
@@ -103,7 +106,9 @@ impl DesiredSet {
             return None;
         }
         let in_slots = |key: &ResourceKey| holds(&slots, key);
-        let mut replaced = Replaced { slots: slots.clone(), ..Replaced::default() };
+        let reloads = slots.iter().any(|slot| self.seen.version_of((*slot).into()) == state.version);
+        let all = reloads || !slots.is_subset(&self.known);
+        let mut replaced = Replaced { all, slots: slots.clone(), ..Replaced::default() };
         let before: BTreeMap<_, _> = self.resources.extract_if(.., |key, _| in_slots(key)).collect();
         self.unusable.retain(|key| !in_slots(key));
         for resource in &state.resources {
@@ -122,9 +127,8 @@ impl DesiredSet {
                 Ok(_) => {}
             }
         }
-        replaced.keys.extend(before.keys().chain(self.resources.keys()).filter(|key| in_slots(key)).cloned());
-        let changed = |key: &&ResourceKey| before.get(*key) != self.resources.get(*key);
-        replaced.changed = replaced.keys.iter().filter(changed).cloned().collect();
+        let changed = |key: &&ResourceKey| in_slots(key) && before.get(*key) != self.resources.get(*key);
+        replaced.changed = before.keys().chain(self.resources.keys()).filter(changed).cloned().collect();
         self.known.extend(&slots);
         self.seen.note(range, state.version, &state.content_hash);
         Some(replaced)
@@ -133,6 +137,17 @@ impl DesiredSet {
     /// What should be under this name.
     pub fn get(&self, key: &ResourceKey) -> Option<Arc<Desired>> {
         self.resources.get(key).cloned()
+    }
+
+    /// Every name under which something should be.
+    pub fn keys(&self) -> impl Iterator<Item = &ResourceKey> {
+        self.resources.keys()
+    }
+
+    /// `None`: it isn't known yet whether this uid is desired.
+    pub fn wants(&self, known: &Known) -> Option<bool> {
+        let wanted = || self.resources.get(&known.key).is_some_and(|desired| desired.uid == known.uid);
+        self.knows(&known.key).then(wanted)
     }
 
     /// True once it is known what should be, or not be, under this name.
@@ -209,9 +224,9 @@ mod tests {
         assert!(set.replace(&state(1, None, &[])).is_none());
         assert_eq!(names(&set), ["a", "b"]);
         let reloaded = set.replace(&state(2, None, &["a", "b"])).unwrap();
-        assert_eq!((reloaded.keys.len(), reloaded.changed.len()), (2, 0));
+        assert_eq!((reloaded.all, reloaded.changed.len()), (true, 0));
         let replaced = set.replace(&state(3, None, &["b", "c"])).unwrap();
-        assert_eq!((replaced.keys.len(), replaced.changed.len()), (3, 2), "a went, c came, b stays");
+        assert_eq!((replaced.all, replaced.changed.len()), (false, 2), "a went, c came, b stays");
     }
 
     #[test]

@@ -195,20 +195,18 @@ impl Plane {
 
     /// True where a custom resource carries this uid.
     pub(crate) fn has_cr(&self, known: &Known) -> bool {
-        self.crs.of(&known.key).iter().any(|cr| cr.uid == known.uid)
+        self.crs.has(known)
     }
 
     /// `None`: it isn't known yet whether this uid is desired.
     pub(crate) fn is_desired(&self, known: &Known) -> Option<bool> {
-        let desired = self.desired.lock();
-        desired
-            .knows(&known.key)
-            .then(|| desired.get(&known.key).is_some_and(|desired| desired.uid == known.uid))
+        self.desired.lock().wants(known)
     }
 
     /// True where all that is here is desired: nothing is on its way out, or remains to be reported as gone.
     pub(crate) fn is_settled(&self) -> bool {
-        self.roll.all().iter().all(|known| self.is_desired(known) == Some(true))
+        let desired = self.desired.lock();
+        self.roll.all(|known| desired.wants(known) != Some(true)).is_empty()
     }
 
     /// Notes a problem of a resource, or that it has none, and has it reported if that is news.
@@ -232,8 +230,9 @@ impl Plane {
     }
 
     fn snapshot(&self) -> Snapshot {
-        let vouched = |known: &Known| self.has_cr(known) && self.is_desired(known) != Some(false);
-        let unvouched = self.roll.all().into_iter().filter(|known| !vouched(known)).collect();
+        let desired = self.desired.lock();
+        let vouched = |known: &Known| self.has_cr(known) && desired.wants(known) != Some(false);
+        let unvouched = self.roll.all(|known| !vouched(known)).into_iter().collect();
         Snapshot { applied: self.applied.lock().clone(), unvouched }
     }
 

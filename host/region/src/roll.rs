@@ -70,8 +70,10 @@ impl Roll {
         self.entries.lock().keys().cloned().collect()
     }
 
-    /// Every uid.
-    pub fn all(&self) -> Vec<Known> {
-        self.entries.lock().values().flat_map(BTreeMap::values).map(|entry| entry.known.clone()).collect()
+    /// Every uid of which `which` is true. It may look at what is desired and at the custom resources, never at the roll.
+    pub fn all(&self, which: impl Fn(&Known) -> bool) -> Vec<Known> {
+        let entries = self.entries.lock();
+        let known = entries.values().flat_map(BTreeMap::values).map(|entry| &entry.known);
+        known.filter(|known| which(known)).cloned().collect()
     }
 }

@@ -132,13 +132,16 @@ pub(crate) fn receive(plane: &Plane, state: &RegionalState) -> bool {
         }
         plane.work.open(key.clone(), lane(&desired, key), Haste::New);
     }
-    let known = plane.crs.keys().into_iter().chain(plane.roll.keys());
-    let known = known.filter(|key| holds(&replaced.slots, key));
-    // What failed as it is waits for its time.
-    let as_it_was = |key: &ResourceKey| !replaced.changed.contains(key) && !plane.retries.waits(key);
-    for key in known.chain(replaced.keys.iter().cloned()).filter(as_it_was) {
-        let lane = lane(&desired, &key);
-        plane.work.open(key, lane, Haste::Routine);
+    if replaced.all {
+        let known = plane.crs.keys().into_iter().chain(plane.roll.keys()).chain(desired.keys().cloned());
+        // What failed as it is waits for its time.
+        let rest = known.filter(|key| {
+            holds(&replaced.slots, key) && !replaced.changed.contains(key) && !plane.retries.waits(key)
+        });
+        for key in rest {
+            let lane = lane(&desired, &key);
+            plane.work.open(key, lane, Haste::Routine);
+        }
     }
     if !plane.work.is_open() {
         plane.work.through.notify_one();

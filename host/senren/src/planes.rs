@@ -15,7 +15,6 @@ pub async fn control(args: ControlArgs) -> Result<(), Failure> {
     let shutdown = shutdown::on_signal()?;
     let bus = args.bus.connect().await.context("the bus")?;
     let control = Control::start(args.control, bus, shutdown).await.context("control plane")?;
-    tracing::info!(addr = %control.addr(), "control plane is up");
     control.join().await?;
     Ok(())
 }

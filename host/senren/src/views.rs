@@ -132,7 +132,7 @@ pub struct Plugin {
 }
 
 /// A protobuf timestamp as a time.
-fn time(timestamp: Option<prost_types::Timestamp>) -> Option<jiff::Timestamp> {
+pub fn time(timestamp: Option<prost_types::Timestamp>) -> Option<jiff::Timestamp> {
     let timestamp = timestamp?;
     jiff::Timestamp::new(timestamp.seconds, timestamp.nanos).ok()
 }

@@ -36,7 +36,7 @@ use crate::{
     exit::{Exit, Failure},
     progress::Progress,
     shutdown, telemetry,
-    views::Applied,
+    views::{self, Applied},
     wait::{self, Goals},
 };
 
@@ -59,7 +59,7 @@ pub async fn run(args: DevArgs) -> Result<(), Failure> {
         database_url: args.database_url.clone(),
         listen: args.listen,
     };
-    let started = jiff::Timestamp::now().as_second();
+    let started = jiff::Timestamp::now();
     let mut machine = tokio::select! {
         machine = Machine::start(plan, &mut data) => machine?,
         () = shutdown.cancelled() => return Err(interrupted()),
@@ -85,8 +85,8 @@ struct Walk {
     clusters: BTreeMap<RegionId, kube::Client>,
     document: Document,
     args: DevArgs,
-    /// When, in seconds since the Unix epoch.
-    started: i64,
+    /// Before any plane was.
+    started: jiff::Timestamp,
 }
 
 impl Walk {
@@ -187,7 +187,8 @@ impl Walk {
 
     /// What is known of it is not from an earlier run.
     fn is_up(&self, region: &Region) -> bool {
-        region.phase == "Connected" && region.last_heartbeat_at.is_some_and(|at| at.seconds >= self.started)
+        let last = views::time(region.last_heartbeat_at);
+        region.phase == "Connected" && last.is_some_and(|at| at >= self.started)
     }
 }
 

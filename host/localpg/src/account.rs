@@ -89,7 +89,9 @@ impl Account {
         let us = std::process::id().to_string();
         if death_signal.is_some() {
             // Whoever dies before the signal is set sends none, but is no longer the parent.
-            words.extend(["sh", "-c", r#"[ "$PPID" = "$1" ] && shift && exec "$@""#, "sh", &us].map(OsStr::new));
+            words.extend(
+                ["sh", "-c", r#"[ "$PPID" = "$1" ] && shift && exec "$@""#, "sh", &us].map(OsStr::new),
+            );
         }
         words.push(program.as_ref());
         let mut command = Command::new(words[0]);

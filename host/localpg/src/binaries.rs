@@ -8,8 +8,11 @@ use std::{
 
 use anyhow::Context as _;
 
-const INSTALL: &str = "install PostgreSQL 14 or newer (Debian, Ubuntu: package `postgresql`; Fedora: \
+const INSTALL: &str = "install PostgreSQL (Debian, Ubuntu: package `postgresql`; Fedora: \
                        `postgresql-server`; Arch: `postgresql`), or set DATABASE_URL";
+
+/// Older ones get no security fixes any more.
+const OLDEST: u32 = 14;
 
 /// A directory with `postgres`, `initdb` and `psql`.
 pub(crate) struct Binaries {
@@ -20,9 +23,34 @@ pub(crate) struct Binaries {
 impl Binaries {
     /// The newest of those in `pg_config --bindir`, in the distributions' places, and on PATH.
     pub(crate) fn find() -> anyhow::Result<Self> {
-        let mut found: Vec<Self> = candidates().into_iter().filter_map(Self::at).collect();
-        found.sort_by_key(|binaries| binaries.major);
-        found.pop().with_context(|| format!("found no PostgreSQL server programs; {INSTALL}"))
+        let newest = Self::all().filter(|found| found.major >= OLDEST).max_by_key(|found| found.major);
+        newest.with_context(|| format!("found no server programs of PostgreSQL {OLDEST} or newer; {INSTALL}"))
+    }
+
+    /// Those of the version that made `cluster`, since a cluster belongs to one major version; the newest where there
+    /// is no cluster yet.
+    pub(crate) fn find_for(cluster: &Path) -> anyhow::Result<Self> {
+        let file = cluster.join("PG_VERSION");
+        if !file.exists() {
+            return Self::find();
+        }
+        let version = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        let version = version.trim();
+        let mut found: Vec<Self> = Self::all().collect();
+        found.sort_by_key(|found| found.major);
+        let others: Vec<String> = found.iter().map(|found| found.major.to_string()).collect();
+        found.into_iter().find(|found| version.parse() == Ok(found.major)).with_context(|| {
+            format!(
+                "{} was made by PostgreSQL {version}, and the programs found are of {}: install version {version}, or \
+                 take another data directory",
+                cluster.display(),
+                if others.is_empty() { "none".to_owned() } else { others.join(", ") }
+            )
+        })
+    }
+
+    fn all() -> impl Iterator<Item = Self> {
+        candidates().into_iter().filter_map(Self::at)
     }
 
     /// The programs of `dir`, if it has all of them.
@@ -39,22 +67,6 @@ impl Binaries {
         let here = self.dir.join(name);
         // PATH is for `psql`, which some distributions keep elsewhere.
         if here.is_file() { here } else { PathBuf::from(name) }
-    }
-
-    /// A cluster belongs to one major version.
-    pub(crate) fn check_version(&self, cluster: &Path) -> anyhow::Result<()> {
-        let file = cluster.join("PG_VERSION");
-        let version = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        let version = version.trim();
-        anyhow::ensure!(
-            version.parse() == Ok(self.major),
-            "{} was made by PostgreSQL {version}, and the programs found ({}) are of PostgreSQL {}: install \
-             version {version}, or take another data directory",
-            cluster.display(),
-            self.dir.display(),
-            self.major
-        );
-        Ok(())
     }
 }
 

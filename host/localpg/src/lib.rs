@@ -56,17 +56,16 @@ impl LocalPostgres {
     }
 
     fn start_with(data_dir: &Path, durability: Durability) -> anyhow::Result<Self> {
-        let binaries = Binaries::find()?;
         fs::create_dir_all(data_dir).with_context(|| format!("cannot create {}", data_dir.display()))?;
         let data_dir =
             data_dir.canonicalize().with_context(|| format!("no directory {}", data_dir.display()))?;
+        let binaries = Binaries::find_for(&data_dir.join("cluster"))?;
         let account = Account::for_server(&data_dir)?;
         let socket_dir = server::socket_dir(&data_dir, &account)?;
         server::clear_the_way(&data_dir)?;
         if !data_dir.join("cluster/PG_VERSION").exists() {
             initialise(&binaries, &account, &data_dir, durability)?;
         }
-        binaries.check_version(&data_dir.join("cluster"))?;
         let server = Server::start(&binaries, &account, &data_dir, &socket_dir, durability)?;
         Ok(Self { binaries, socket_dir, server })
     }

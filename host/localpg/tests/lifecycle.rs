@@ -100,6 +100,15 @@ fn a_stale_pid_file_whose_pid_is_that_of_another_clusters_server_is_cleared_away
 }
 
 #[test]
+fn a_cluster_of_a_version_that_is_not_installed_is_refused_with_it() {
+    let dir = reachable();
+    fs::create_dir(dir.path().join("cluster")).unwrap();
+    fs::write(dir.path().join("cluster/PG_VERSION"), "7\n").unwrap();
+    let error = LocalPostgres::start(dir.path()).err().unwrap().to_string();
+    assert!(error.contains("made by PostgreSQL 7") && error.contains("install version 7"), "{error}");
+}
+
+#[test]
 fn a_path_too_long_for_a_socket_and_a_space_in_it_do_not_matter() {
     let dir = reachable();
     let long = dir.path().join("a b").join("x".repeat(100));

@@ -76,25 +76,10 @@ pub async fn publish_next(relay: &Relay) -> sqlx::Result<Step> {
     relay.hub.wake_relay();
     let region = lease.region;
     let signal = region.parse().map_or(Signal::Everything, Signal::Region);
-    let (version, resources) = relays::snapshot(&mut transaction, &region).await?;
-    let count = resources.len();
-    let mut state = RegionalState {
-        region: region.clone(),
-        version,
-        resources,
-        published_at: Some(timestamp(relay.sources.now())),
-        ..RegionalState::default()
-    };
-    state.content_hash = hash_of(&state);
+    let state = snapshot(&mut transaction, relay, &region).await?;
     let record = codec::encode_state(relay.bus.topics(), &state);
     let step = match timeout(PUBLISH_TIMEOUT, relay.bus.publish(record)).await {
-        Ok(Ok(())) => {
-            let now = relay.sources.now();
-            relays::published(&mut transaction, &region, version, &state.content_hash, now).await?;
-            metrics::counter!("senren_relay_published_total").increment(1);
-            tracing::debug!(region, version, resources = count, "published");
-            Step::Published { region, version }
-        }
+        Ok(Ok(())) => succeed(&mut transaction, relay, state).await?,
         Ok(Err(error)) => fail(&mut transaction, relay, region, lease.failures, &error.to_string()).await?,
         Err(_) => fail(&mut transaction, relay, region, lease.failures, "the bus does not answer").await?,
     };
@@ -107,6 +92,31 @@ pub async fn publish_next(relay: &Relay) -> sqlx::Result<Step> {
     transaction.commit().await?;
     turned.into_iter().for_each(|signal| relay.hub.send(signal));
     Ok(step)
+}
+
+async fn snapshot(
+    transaction: &mut sqlx::PgConnection,
+    relay: &Relay,
+    region: &str,
+) -> sqlx::Result<RegionalState> {
+    let (version, resources) = relays::snapshot(transaction, region).await?;
+    let published_at = Some(timestamp(relay.sources.now()));
+    let region = region.to_owned();
+    let mut state = RegionalState { region, version, resources, published_at, ..RegionalState::default() };
+    state.content_hash = hash_of(&state);
+    Ok(state)
+}
+
+async fn succeed(
+    transaction: &mut sqlx::PgConnection,
+    relay: &Relay,
+    state: RegionalState,
+) -> sqlx::Result<Step> {
+    let RegionalState { region, version, resources, content_hash, .. } = state;
+    relays::published(transaction, &region, version, &content_hash, relay.sources.now()).await?;
+    metrics::counter!("senren_relay_published_total").increment(1);
+    tracing::debug!(region, version, resources = resources.len(), "published");
+    Ok(Step::Published { region, version })
 }
 
 async fn fail(

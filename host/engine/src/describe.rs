@@ -37,23 +37,30 @@ pub(crate) fn ask(
     Ok(descriptor)
 }
 
-pub(crate) fn check(descriptor: &wit::Descriptor) -> Result<Vec<ResourceType>, Refusal> {
+/// What of a description is more than text.
+pub(crate) struct Described {
+    pub types: Vec<ResourceType>,
+    pub config: Schema,
+}
+
+pub(crate) fn check(descriptor: &wit::Descriptor) -> Result<Described, Refusal> {
     let mut check = Check::default();
     check.name("name", &descriptor.name);
     if !is_semantic_version(&descriptor.version) {
         check.problem("version", format!("{:?} is not a version such as 1.0.0", descriptor.version));
     }
-    check.config_schema(&descriptor.config_schema);
+    let config = check.config_schema(&descriptor.config_schema);
     if descriptor.types.is_empty() {
         check.problem("types", "is empty: a plugin serves one type at least".into());
     }
     let types: Vec<_> = descriptor.types.iter().filter_map(|ty| check.resource_type(ty)).collect();
-    if !check.problems.is_empty() {
-        return Err(Refusal::Description(check.problems));
-    }
+    let config = match config {
+        Some(config) if check.problems.is_empty() => config,
+        _ => return Err(Refusal::Description(check.problems)),
+    };
     let lacking = |feature: &&String| !HOST_FEATURES.contains(&feature.as_str());
     let lacking: Vec<_> = descriptor.requires.iter().filter(lacking).cloned().collect();
-    if lacking.is_empty() { Ok(types) } else { Err(Refusal::Requires(lacking)) }
+    if lacking.is_empty() { Ok(Described { types, config }) } else { Err(Refusal::Requires(lacking)) }
 }
 
 #[derive(Default)]
@@ -111,14 +118,15 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn config_schema(&mut self, text: &str) {
-        let Some(schema) = self.schema("config-schema", text) else { return };
+    fn config_schema(&mut self, text: &str) -> Option<Schema> {
+        let schema = self.schema("config-schema", text)?;
         let mut nothing = json!({});
         schema.apply_defaults(&mut nothing);
         if let Some(violation) = schema.validate(&nothing).first() {
             let why = format!("must accept {{}}, but then {} {}", violation.path, violation.message);
             self.problem("config-schema", why);
         }
+        Some(schema)
     }
 
     fn example(&mut self, at: &str, text: &str, schema: &Schema) {
@@ -230,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_right_description_is_taken() {
-        assert_eq!(check(&descriptor()).unwrap().len(), 1);
+        assert_eq!(check(&descriptor()).unwrap().types.len(), 1);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::{
     CONTRACT, CallError, Engine, Plugin, bindings,
     cache::hex,
     call::Guard,
-    describe,
+    describe::{self, Described},
     plugin::{Durations, Exports, Inner},
 };
 use sha2::{Digest, Sha256};
@@ -64,11 +64,22 @@ pub(crate) fn load(engine: &Engine, origin: &str, wasm: &[u8]) -> Result<Plugin,
     let lane = engine.new_lane();
     let descriptor =
         describe::ask(engine, lane, &component, &exports.describe).map_err(Refusal::Undescribed)?;
-    let types = describe::check(&descriptor)?;
+    let Described { types, config } = describe::check(&descriptor)?;
     let durations = Durations::of(&descriptor.name);
     let engine = engine.clone();
     let origin = origin.to_owned();
-    Ok(Plugin::new(Inner { engine, lane, origin, digest, component, exports, descriptor, types, durations }))
+    Ok(Plugin::new(Inner {
+        engine,
+        lane,
+        origin,
+        digest,
+        component,
+        exports,
+        descriptor,
+        types,
+        config,
+        durations,
+    }))
 }
 
 /// So that the most common mistakes are told in plain words.

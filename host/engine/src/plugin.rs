@@ -10,7 +10,7 @@ use crate::{
     wit,
 };
 use metrics::Histogram;
-use senren_schema::Schema;
+use senren_schema::{Schema, Violation};
 use serde_json::Value;
 use std::{
     sync::Arc,
@@ -51,6 +51,8 @@ pub(crate) struct Inner {
     pub exports: Exports,
     pub descriptor: wit::Descriptor,
     pub types: Vec<ResourceType>,
+    /// What an operator may set.
+    pub config: Schema,
     pub durations: Durations,
 }
 
@@ -123,8 +125,16 @@ impl Plugin {
         &self.inner.types
     }
 
-    /// The spec as it shall be kept, with defaults, or what is wrong with it. Judged by the schema first, so that
-    /// the plugin only ever sees a spec that satisfies it.
+    /// An operator's settings as the plugin is to see them, with defaults, or what is wrong with them.
+    pub fn configure(&self, settings: Option<&Value>) -> Result<Value, Vec<Violation>> {
+        let mut config = settings.cloned().unwrap_or_else(|| Value::Object(Default::default()));
+        self.inner.config.apply_defaults(&mut config);
+        let violations = self.inner.config.validate(&config);
+        if violations.is_empty() { Ok(config) } else { Err(violations) }
+    }
+
+    /// The spec as it shall be kept, with defaults, or what is wrong with it. Judged by the schema before and after, so
+    /// that the plugin only ever sees a spec that satisfies it, and so does everybody else.
     pub async fn admit(
         &self,
         type_name: &str,
@@ -144,10 +154,7 @@ impl Plugin {
             return Ok(Err(violations.into_iter().map(|v| violation(&v.path, &v.code, v.message)).collect()));
         }
         let params = (type_name.to_owned(), document.to_string());
-        let check = |(answer,): (Result<String, Vec<wit::Violation>>,)| {
-            check_admitted(&ty.schema, &answer)?;
-            Ok(answer)
-        };
+        let check = |(answer,): (Admission,)| check_admitted(&ty.schema, answer);
         self.call(Function::Admit, params, check).await
     }
 
@@ -246,18 +253,21 @@ fn wait_briefly<T>(answered: &mut oneshot::Receiver<T>) {
     }
 }
 
-fn check_admitted(schema: &Schema, answer: &Result<String, Vec<wit::Violation>>) -> Result<(), CallError> {
+type Admission = Result<String, Vec<wit::Violation>>;
+
+fn check_admitted(schema: &Schema, answer: Admission) -> Result<Admission, CallError> {
     let spec = match answer {
         Ok(spec) => spec,
         Err(violations) if violations.is_empty() => {
             return Err(bad("`admit` refuses the spec, but names no violation"));
         }
-        Err(_) => return Ok(()),
+        Err(violations) => return Ok(Err(violations)),
     };
-    let spec = serde_json::from_str(spec)
+    let mut spec = serde_json::from_str(&spec)
         .map_err(|error| bad(format!("the spec that `admit` answers is not JSON: {error}")))?;
+    schema.apply_defaults(&mut spec);
     match schema.validate(&spec).first() {
-        None => Ok(()),
+        None => Ok(Ok(spec.to_string())),
         Some(violation) => Err(bad(format!(
             "the spec that `admit` answers is not valid under its schema: {} {}",
             violation.path, violation.message

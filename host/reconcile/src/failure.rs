@@ -21,6 +21,17 @@ pub enum Failure {
     /// The stored spec is not one the plugin accepts.
     #[error("the spec is refused: {0}")]
     InvalidSpec(String),
+    /// What the operator set for the plugin is not what it takes.
+    #[error(
+        "this region's settings of plugin {plugin} are not valid: {problems}. Nothing is changed until its operator \
+         corrects PLUGIN_CONFIG"
+    )]
+    Settings {
+        /// Its name.
+        plugin: String,
+        /// Field by field.
+        problems: String,
+    },
     /// The call failed, or the plugin reported a fault.
     #[error("{0}")]
     Plugin(CallError),
@@ -83,6 +94,7 @@ impl Failure {
         match self {
             Failure::NoPlugin(_) => "NoPlugin",
             Failure::InvalidSpec(_) => "InvalidSpec",
+            Failure::Settings { .. } => "InvalidPluginConfig",
             Failure::Plugin(error) => error.reason(),
             Failure::BadOutcome(_) => "PluginBadAnswer",
             Failure::GuardRefused(_) => "GuardRefused",
@@ -105,6 +117,7 @@ impl Failure {
             },
             Failure::NoPlugin(_)
             | Failure::InvalidSpec(_)
+            | Failure::Settings { .. }
             | Failure::Plugin(_)
             | Failure::BadOutcome(_)
             | Failure::GuardRefused(_)

@@ -3,7 +3,11 @@
 //! Whatever goes wrong ends the step before anything else is changed, and is shown on the resource: nothing is applied
 //! or pruned after a fault of the plugin or a refusal of the guard.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use senren_engine::{Served, wit};
@@ -140,27 +144,31 @@ impl<'a> Step<'a> {
 
     /// The admitted spec, or what is wrong with it.
     async fn ask_to_admit(&self, served: &Served) -> Result<Result<String, String>, Failure> {
-        let mut spec = self.resource.spec.clone();
-        let schema = &served.resource_type.schema;
-        schema.apply_defaults(&mut spec);
-        let wrong: Vec<String> = schema.validate(&spec).iter().map(|v| line(&v.path, &v.message)).collect();
-        if !wrong.is_empty() {
-            return Ok(Err(listed(&wrong)));
-        }
-        let type_name = &self.resource.key.type_name;
-        let answer = served.plugin.admit(type_name, &spec.to_string()).await.map_err(Failure::Plugin)?;
+        let (type_name, spec) = (&self.resource.key.type_name, self.resource.spec.to_string());
+        let answer = served.plugin.admit(type_name, &spec).await.map_err(Failure::Plugin)?;
         Ok(answer.map_err(|violations| {
             listed(&violations.iter().map(|v| line(&v.path, &v.message)).collect::<Vec<_>>())
         }))
+    }
+
+    /// What the operator set for the plugin.
+    fn configure(&self, served: &Served) -> Result<String, Failure> {
+        let plugin = &served.plugin.descriptor().name;
+        let settings = self.reconciler.settings().plugin_config.get(plugin);
+        served.plugin.configure(settings).map(|config| config.to_string()).map_err(|violations| {
+            let problems: Vec<_> = violations.iter().map(|v| line(&v.path, &v.message)).collect();
+            Failure::Settings { plugin: plugin.clone(), problems: listed(&problems) }
+        })
     }
 
     /// Calls the plugin, until it has the secrets and answers that it asks for, and guards what it wants. Before
     /// anything is made it is in the inventory.
     async fn ask(&mut self, served: &Served, spec: &str) -> Result<Wanted, Failure> {
         let kube = self.reconciler.kube();
+        let config = self.configure(served)?;
         let (mut states, mut answers) = (secrets::known(self.observed), vec![]);
         for round in 1.. {
-            let input = self.input(served, spec, &states, &answers);
+            let input = self.input(served, (spec, &config), &states, &answers);
             let outcome = served.plugin.reconcile(input).await.map_err(Failure::Plugin)?;
             let rules = self.rules(served, &outcome, &states);
             let secrets = secrets::check(&outcome.secrets, &rules)?;
@@ -186,12 +194,11 @@ impl<'a> Step<'a> {
     fn input(
         &self,
         served: &Served,
-        spec: &str,
+        (spec, config): (&str, &str),
         secrets: &[wit::SecretState],
         answers: &[wit::Answer],
     ) -> wit::Input {
         let (resource, settings) = (&self.resource, self.reconciler.settings());
-        let config = settings.plugin_config.get(&served.plugin.descriptor().name);
         wit::Input {
             resource_type: resource.key.type_name.clone(),
             region: settings.region.to_string(),
@@ -201,7 +208,7 @@ impl<'a> Step<'a> {
             uid: resource.uid.clone(),
             generation: resource.senren_generation,
             spec: spec.to_owned(),
-            config: config.map_or_else(|| "{}".to_owned(), Value::to_string),
+            config: config.to_owned(),
             deleting: resource.deleting(),
             now_ms: now_ms(),
             last_status: resource.status.hint().map(|status| status.to_string()),
@@ -315,6 +322,9 @@ fn details(status: &wit::Status) -> Result<Map<String, Value>, Failure> {
     }
 }
 
+/// The time as plugins see it, which never goes back.
 fn now_ms() -> u64 {
-    Timestamp::now().as_millisecond().try_into().unwrap_or_default()
+    static LATEST: AtomicU64 = AtomicU64::new(0);
+    let now = Timestamp::now().as_millisecond().try_into().unwrap_or_default();
+    LATEST.fetch_max(now, Ordering::Relaxed).max(now)
 }

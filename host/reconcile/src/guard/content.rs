@@ -42,12 +42,7 @@ pub(super) fn narrow_selectors(kind: &str, object: &mut Map<String, Value>, rule
 }
 
 /// What an object of some kind may ask for.
-pub(super) fn check(
-    kind: &str,
-    object: &mut Map<String, Value>,
-    rules: &Rules,
-    findings: &mut Findings<'_>,
-) {
+pub(super) fn check(kind: &str, object: &mut Map<String, Value>, rules: &Rules, findings: &mut Findings<'_>) {
     let Some(spec) = object.get_mut("spec") else { return };
     match kind {
         "Pod" => pods::check_pod(spec, "/spec", rules, findings),

@@ -50,7 +50,7 @@ pub struct RegionConfig {
     #[arg(long, env = "RESYNC_INTERVAL", default_value = "10m", value_parser = duration, value_name = "TIME")]
     pub resync_interval: Duration,
 
-    /// How many resources are worked on at once.
+    /// How many resources of one type are worked on at once.
     #[arg(
         long, env = "CONCURRENCY", default_value_t = 16, value_name = "COUNT",
         value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1024)

@@ -30,13 +30,13 @@ pub mod heartbeat;
 pub mod intake;
 pub mod report;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use senren_bus::Bus;
 use senren_engine::{Engine, PluginSet, Plugins};
-use senren_reconcile::Reconciler;
+use senren_reconcile::{ApiKind, Reconciler};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -118,12 +118,59 @@ async fn load(engine: &Engine, config: &RegionConfig) -> anyhow::Result<(Plugins
         tracing::error!("{message}");
         said.push((format!("plugin {}", problem.file.display()), message));
     }
+    said.extend(unusable_settings(&set, config));
+    let (set, refused) = allowed(set, config);
+    said.extend(refused);
     if set.iter().next().is_none() {
         let message = format!("no plugin in {}: this region can run nothing", config.plugin_dir.display());
         tracing::warn!("{message}");
         said.push(("plugins".into(), message));
     }
     Ok((Plugins::new(set), said))
+}
+
+/// Settings that a plugin doesn't take: its resources stay as they are, and say so, until that is corrected.
+fn unusable_settings(set: &PluginSet, config: &RegionConfig) -> Vec<(String, String)> {
+    let mut said = Vec::new();
+    for plugin in set.plugins() {
+        let name = &plugin.descriptor().name;
+        for violation in plugin.configure(config.plugin_config.get(name)).err().into_iter().flatten() {
+            let at = format!("PLUGIN_CONFIG at /{name}{}", violation.path);
+            tracing::error!("{at}: {}", violation.message);
+            said.push((at.clone(), format!("{at}: {}", violation.message)));
+        }
+    }
+    let known = |name: &&String| set.plugins().any(|plugin| plugin.descriptor().name == **name);
+    for name in config.plugin_config.keys().filter(|name| !known(name)) {
+        tracing::warn!(
+            "PLUGIN_CONFIG has settings for plugin {name:?}, which is not in the plugin directory"
+        );
+    }
+    said
+}
+
+/// Puts aside what owns kinds that the operator doesn't allow: it could never bring about what it wants.
+fn allowed(set: PluginSet, config: &RegionConfig) -> (PluginSet, Vec<(String, String)>) {
+    let allowed = config.reconcile_settings().allowed_kinds;
+    let (mut usable, mut said) = (Vec::new(), Vec::new());
+    for plugin in set.plugins() {
+        let owned = plugin.types().iter().flat_map(|ty| &ty.wit.owns).map(ApiKind::from);
+        let lacking: BTreeSet<String> =
+            owned.filter(|kind| !allowed.contains(kind)).map(|kind| kind.to_string()).collect();
+        if lacking.is_empty() {
+            usable.push(plugin.clone());
+            continue;
+        }
+        let message = format!(
+            "plugin {} is not used, because it makes objects of kinds that this region does not allow: {}; add them to \
+             ALLOWED_KINDS and to the plane's ClusterRole, or remove the plugin",
+            plugin.origin(),
+            lacking.into_iter().collect::<Vec<_>>().join(", "),
+        );
+        tracing::error!("{message}");
+        said.push((format!("kinds of {}", plugin.descriptor().name), message));
+    }
+    (PluginSet::of(usable).0, said)
 }
 
 /// Opens the plane as soon as the Kubernetes API lets it. `None`: shut down before that.

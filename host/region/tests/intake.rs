@@ -215,7 +215,7 @@ async fn a_resource_that_cannot_be_is_reported_and_the_others_go_on() {
         "/memory_mb",
     )
     .await;
-    check_refused(resource("a", "redis", 1, "{"), "a 1 g1 Failed InvalidSpec", "no JSON").await;
+    check_refused(resource("a", "redis", 1, "{"), "a 1 g1 Failed InvalidSpec", "not JSON").await;
     let trap = r#"{"mode": "trap", "in": "admit"}"#;
     check_refused(resource("a", "misbehaving", 1, trap), "a 1 g1 Failed PluginTrap", "").await;
 }

@@ -14,7 +14,7 @@ use kube::Api;
 use senren_api::v1::DesiredResource;
 use senren_bus::{Bus as _, MemoryBus};
 use senren_kubesim::KubeSim;
-use senren_region::run;
+use senren_region::{RegionConfig, run};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -31,9 +31,13 @@ impl Running {
     }
 
     fn on(cluster: KubeSim, bus: MemoryBus) -> Self {
+        Self::with(config(REGION), cluster, bus)
+    }
+
+    fn with(config: RegionConfig, cluster: KubeSim, bus: MemoryBus) -> Self {
         let shutdown = CancellationToken::new();
         let (client, dyn_bus) = (cluster.client(), Arc::new(bus.clone()));
-        let plane = tokio::spawn(run(config(REGION), client, dyn_bus, engine(), shutdown.clone()));
+        let plane = tokio::spawn(run(config, client, dyn_bus, engine(), shutdown.clone()));
         Self { cluster, bus, shutdown, plane }
     }
 
@@ -109,6 +113,37 @@ async fn a_plugin_that_hangs_at_many_resources_holds_up_no_state() {
     region.publish(2, &resources).await;
     region.until_line(1, "good 1 g1 Ready AllReady").await;
     assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
+    region.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_that_a_plugin_does_not_take_are_said_and_nothing_runs_with_them() {
+    let wrong = serde_json::json!({"endpoint": "carrier-pigeon"});
+    let config = RegionConfig { plugin_config: [("redis".to_owned(), wrong)].into(), ..config(REGION) };
+    let region = Running::with(config, living_cluster().await, MemoryBus::default());
+    region.publish(1, &[redis("a", 1), resource("b", "misbehaving", 2, "{}")]).await;
+    region.until_line(1, "a 1 g1 Failed InvalidPluginConfig").await;
+    region.until_line(2, "b 2 g1 Ready OnRequest").await;
+    let message = latest(&region.bus).remove(&format!("{UID}1")).unwrap().message;
+    assert!(message.contains("/endpoint: must be one of") && message.contains("PLUGIN_CONFIG"), "{message}");
+    let problems = heartbeats(&region.bus).last().unwrap().problems.join("; ");
+    assert!(problems.contains("PLUGIN_CONFIG at /redis/endpoint: must be one of"), "{problems}");
+    assert!(region.sets().list(&Default::default()).await.unwrap().items.is_empty());
+    region.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_that_owns_what_the_operator_does_not_allow_is_not_used() {
+    let allowed_kinds = vec!["v1/ConfigMap".parse().unwrap(), "v1/Service".parse().unwrap()];
+    let config = RegionConfig { allowed_kinds, ..config(REGION) };
+    let region = Running::with(config, living_cluster().await, MemoryBus::default());
+    region.publish(1, &[redis("a", 1)]).await;
+    region.until_line(1, "a 1 g1 Pending NoPlugin").await;
+    let problems = heartbeats(&region.bus).last().unwrap().problems.join("; ");
+    assert!(
+        problems.contains("does not allow: apps/v1/StatefulSet; add them to ALLOWED_KINDS"),
+        "{problems}"
+    );
     region.stop().await;
 }
 
@@ -237,8 +272,9 @@ async fn a_thousand_resources_stand_in_nobodys_way() {
     tokio::time::sleep(Duration::from_secs(5)).await;
     let mut times = Vec::new();
     for version in 2..12 {
+        let record = encode(&state(version, None, &many(version)));
         let started = Instant::now();
-        region.publish(version, &many(version)).await;
+        region.bus.publish(record).await.unwrap();
         let api = one(region.cluster.client(), "redis");
         while api.get("r0").await.unwrap().metadata.annotations.unwrap()["senren.io/generation"]
             != version.to_string()

@@ -7,7 +7,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
 use senren_api::ResourceKey;
-use senren_engine::{CallError, Served};
+use senren_engine::{CallError, Served, wit::Violation};
 use serde_json::Value;
 
 use super::converge::Obstacle;
@@ -69,45 +69,28 @@ impl Verdicts {
 }
 
 async fn admit(served: &Served, desired: &Desired) -> Result<Value, Obstacle> {
-    let invalid = |message: String| Obstacle::refused(desired, "InvalidSpec", message);
     let text = if desired.spec_json.is_empty() { "{}" } else { &desired.spec_json };
-    let mut spec: Value =
-        serde_json::from_str(text).map_err(|error| invalid(format!("the spec is no JSON: {error}")))?;
-    let schema = &served.resource_type.schema;
-    schema.apply_defaults(&mut spec);
-    let violations = schema.validate(&spec);
-    if !violations.is_empty() {
-        let said = violations.iter().map(|violation| (violation.path.as_str(), violation.message.as_str()));
-        return Err(invalid(list("the spec does not fit the type", said)));
-    }
-    let answer = served.plugin.admit(&desired.type_name, &spec.to_string()).await;
-    let admitted = match answer.map_err(|error| of_call(desired, &error))? {
-        Ok(admitted) => admitted,
+    let answer = served.plugin.admit(&desired.type_name, text).await;
+    match answer.map_err(|error| of_call(desired, &error))? {
+        Ok(spec) => serde_json::from_str(&spec)
+            .map_err(|error| Obstacle::refused(desired, "PluginBadAnswer", error.to_string())),
         Err(violations) => {
-            let said =
-                violations.iter().map(|violation| (violation.path.as_str(), violation.message.as_str()));
-            return Err(invalid(list("the plugin does not admit the spec", said)));
+            let told: Vec<String> = violations.iter().map(told).collect();
+            let message = format!("the spec is refused: {}", told.join("; "));
+            Err(Obstacle::refused(desired, "InvalidSpec", message))
         }
-    };
-    let broken = |message: String| Obstacle::refused(desired, "PluginBadAnswer", message);
-    let mut spec: Value = serde_json::from_str(&admitted)
-        .map_err(|error| broken(format!("the admitted spec is no JSON: {error}")))?;
-    schema.apply_defaults(&mut spec);
-    let violations = schema.validate(&spec);
-    if violations.is_empty() {
-        return Ok(spec);
     }
-    let said = violations.iter().map(|violation| (violation.path.as_str(), violation.message.as_str()));
-    Err(broken(list("what the plugin made of the spec does not fit its own schema", said)))
+}
+
+fn told(violation: &Violation) -> String {
+    match violation.path.as_str() {
+        "" => violation.message.clone(),
+        path => format!("{path}: {}", violation.message),
+    }
 }
 
 /// A plugin call that gave no answer, as an obstacle of the resource.
 pub(super) fn of_call(desired: &Desired, error: &CallError) -> Obstacle {
     let obstacle = Obstacle::refused(desired, error.reason(), error.to_string());
     if error.retryable() { obstacle.passing() } else { obstacle }
-}
-
-fn list<'a>(what: &str, violations: impl Iterator<Item = (&'a str, &'a str)>) -> String {
-    let all: Vec<String> = violations.map(|(path, message)| format!("{path}: {message}")).collect();
-    format!("{what}: {}", all.join("; "))
 }

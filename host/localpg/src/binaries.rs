@@ -41,8 +41,8 @@ impl Binaries {
         let others: Vec<String> = found.iter().map(|found| found.major.to_string()).collect();
         found.into_iter().find(|found| version.parse() == Ok(found.major)).with_context(|| {
             format!(
-                "{} was made by PostgreSQL {version}, and the programs found are of {}: install version {version}, or \
-                 take another data directory",
+                "{} was made by PostgreSQL {version}, whose programs are not here (found: {}): install version \
+                 {version}, or take another data directory",
                 cluster.display(),
                 if others.is_empty() { "none".to_owned() } else { others.join(", ") }
             )

@@ -91,8 +91,10 @@ impl Journal {
     pub fn compact(&mut self, state: &State) -> anyhow::Result<()> {
         let path = self.dir.join(FILE);
         let fresh = self.dir.join(format!("{FILE}.new"));
-        let mut out =
-            BufWriter::new(File::create(&fresh).with_context(|| format!("creating {}", fresh.display()))?);
+        // What an attempt before this one left.
+        let file = open_append(&fresh)?;
+        file.set_len(0).with_context(|| format!("emptying {}", fresh.display()))?;
+        let mut out = BufWriter::new(file);
         let mut lines = 0;
         // Definitions first: without them the kinds of custom resources aren't known.
         let (definitions, others): (Vec<_>, Vec<_>) =
@@ -103,13 +105,20 @@ impl Journal {
             write_line(&mut out, &line)?;
             lines += 1;
         }
-        out.flush().context("writing the compacted journal")?;
+        // Everything that can fail comes before the renaming: after it, only this file is the journal.
+        let file = out.into_inner().context("writing the compacted journal")?;
+        let size = file.metadata()?.len();
         fs::rename(&fresh, &path).with_context(|| format!("replacing {}", path.display()))?;
-        self.file = open_append(&path)?;
-        self.size = self.file.metadata()?.len();
+        self.file = file;
+        self.size = size;
         self.lines = lines;
         self.live = lines;
         Ok(())
+    }
+
+    /// It could not be rewritten: not to be tried again before it is twice as long.
+    pub fn put_off(&mut self) {
+        self.live = self.lines;
     }
 
     fn append(&mut self, line: &Written<'_>) -> anyhow::Result<()> {

@@ -360,6 +360,7 @@ impl State {
         let Some(mut journal) = self.journal.take() else { return };
         if let Err(error) = journal.compact(self) {
             tracing::warn!(%error, "the journal could not be compacted, it goes on growing");
+            journal.put_off();
         }
         self.journal = Some(journal);
     }

@@ -161,7 +161,7 @@ fn empty_namespace(store: &Store, name: &str) -> Result<()> {
         }
     }
     store.transact(|state| {
-        let left = state.tables().any(|t| t.kind.namespaced && t.objects.keys().any(|k| k.namespace == name));
+        let left = state.tables().any(|t| t.kind.namespaced && t.range(Some(name)).next().is_some());
         if left { Ok(()) } else { finish_namespace(state, &key) }
     })
 }

@@ -264,14 +264,11 @@ fn write_slices(store: &Store, key: &Key, service: &Service, groups: &Groups) ->
         put(store, &ENDPOINT_SLICES, wanted, &["endpoints", "ports"], "endpointslice-controller")?;
         names.insert(name);
     }
-    let mine = |slice: &Object| {
-        slice["metadata"]["ownerReferences"][0]["uid"].as_str() == service.metadata.uid.as_deref()
-    };
-    for slice in store.list(&ENDPOINT_SLICES, Some(&key.namespace))?.items.iter().filter(|slice| mine(slice))
-    {
-        let name = key_of(slice).name;
-        if !names.contains(&name) {
-            gone_or(store.delete(&ENDPOINT_SLICES, &key.namespace, &name, &DeleteOptions::default()))?;
+    let uid = service.metadata.uid.as_deref().unwrap_or_default();
+    for place in store.inspect(|state| state.dependents_of(uid)) {
+        let Key { namespace, name } = &place.key;
+        if place.resource == ENDPOINT_SLICES && !names.contains(name) {
+            gone_or(store.delete(&ENDPOINT_SLICES, namespace, name, &DeleteOptions::default()))?;
         }
     }
     Ok(())

@@ -26,6 +26,23 @@ pub fn complete(job: &mut Value) {
     }
 }
 
+/// What a job asks for that nothing here would do.
+pub fn unsupported(job: &Value) -> Option<String> {
+    let spec = &job["spec"];
+    let fields = [
+        ("activeDeadlineSeconds", spec["activeDeadlineSeconds"].is_i64()),
+        ("backoffLimitPerIndex", spec["backoffLimitPerIndex"].is_i64()),
+        ("completionMode Indexed", spec["completionMode"] == "Indexed"),
+        ("managedBy", spec["managedBy"].is_string()),
+        ("manualSelector", spec["manualSelector"] == true),
+        ("podFailurePolicy", spec["podFailurePolicy"].is_object()),
+        ("successPolicy", spec["successPolicy"].is_object()),
+        ("ttlSecondsAfterFinished", spec["ttlSecondsAfterFinished"].is_i64()),
+    ];
+    let asked = fields.into_iter().find(|(_, asked)| *asked);
+    asked.map(|(what, _)| format!("{what} of jobs")).or_else(|| pods::unsupported(&spec["template"]["spec"]))
+}
+
 /// What is wrong with a job.
 pub fn check(old: Option<&Value>, job: &mut Value) -> Vec<Cause> {
     let mut causes = Vec::new();

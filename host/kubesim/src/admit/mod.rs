@@ -18,7 +18,7 @@ mod stateful_sets;
 use serde_json::{Value, json};
 
 use crate::crd;
-use crate::kinds::{self, Kind};
+use crate::kinds::{self, GroupResource, Kind};
 use crate::status::{self, Cause, Result};
 use crate::store::{Key, State};
 use crate::write::Part;
@@ -134,6 +134,9 @@ fn check_builtin(
     object: &mut Value,
 ) -> Result<Vec<Cause>> {
     let what = &kind.resource;
+    if let Some(unsupported) = unsupported(what, object) {
+        return Err(status::not_implemented(unsupported));
+    }
     if *what == kinds::SERVICES {
         services::check(state, old, object)
     } else if *what == kinds::STATEFUL_SETS {
@@ -150,6 +153,19 @@ fn check_builtin(
         crd::check(old, object)
     } else {
         Ok(Vec::new())
+    }
+}
+
+/// What an object asks for that the controllers and the node don't do: it is refused, not half done.
+fn unsupported(what: &GroupResource, object: &Value) -> Option<String> {
+    if *what == kinds::PODS {
+        pods::unsupported(&object["spec"])
+    } else if *what == kinds::STATEFUL_SETS {
+        stateful_sets::unsupported(object)
+    } else if *what == kinds::JOBS {
+        jobs::unsupported(object)
+    } else {
+        None
     }
 }
 

@@ -21,6 +21,22 @@ pub fn check(old: Option<&Value>, pod: &Value) -> Vec<Cause> {
     causes
 }
 
+/// What a pod asks for that nothing here would do.
+pub fn unsupported(spec: &Value) -> Option<String> {
+    let given = |field: &str| match spec.get(field) {
+        None | Some(Value::Null) => false,
+        Some(Value::Array(items)) => !items.is_empty(),
+        Some(_) => true,
+    };
+    let fields = ["activeDeadlineSeconds", "readinessGates", "schedulingGates", "ephemeralContainers"];
+    if let Some(field) = fields.into_iter().find(|field| given(field)) {
+        return Some(format!("{field} of pods"));
+    }
+    let init = spec["initContainers"].as_array().into_iter().flatten();
+    let sidecar = init.into_iter().find(|container| container["restartPolicy"].is_string());
+    sidecar.map(|container| format!("init containers with a restartPolicy ({})", container["name"]))
+}
+
 /// The part of a pod's spec that can't change. `nodeName` may be set once, by who schedules.
 fn frozen(spec: &Value) -> Value {
     let mut frozen = spec.clone();

@@ -16,6 +16,19 @@ const CHANGEABLE: [&str; 7] = [
     "minReadySeconds",
 ];
 
+/// What a StatefulSet asks for that nothing here would do.
+pub fn unsupported(set: &Value) -> Option<String> {
+    let spec = &set["spec"];
+    if spec["minReadySeconds"].as_i64().is_some_and(|seconds| seconds > 0) {
+        return Some("minReadySeconds of StatefulSets".into());
+    }
+    let at_once = &spec["updateStrategy"]["rollingUpdate"]["maxUnavailable"];
+    if !at_once.is_null() && *at_once != 1 {
+        return Some("maxUnavailable of StatefulSets".into());
+    }
+    pods::unsupported(&spec["template"]["spec"])
+}
+
 /// What is wrong with a StatefulSet.
 pub fn check(old: Option<&Value>, set: &Value) -> Vec<Cause> {
     let mut causes = Vec::new();

@@ -1,7 +1,7 @@
 //! The Job controller: pods that are to end well, tried again until they do or the limit is reached.
 //!
 //! Minimal: non-indexed jobs with parallelism, completions and backoffLimit. What else a job can ask for is
-//! refused in an event, once, and the job does not start.
+//! refused when it is written (`admit::jobs`).
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -94,11 +94,6 @@ impl Controller {
             return Ok(());
         }
         let spec = job.spec.clone().unwrap_or_default();
-        if let Some(what) = unsupported(&spec) {
-            let message = format!("{what} is not supported here; the job does not start");
-            self.recorder.record(KIND, &object, None, Level::Warning, "NotSupported", &message);
-            return Ok(());
-        }
         let pods = self.pods_of(&object, &spec);
         let parallelism = count(spec.parallelism, 1);
         let wanted = spec.completions.map(|completions| count(Some(completions), 1));
@@ -259,19 +254,6 @@ impl Controller {
 fn is_over(job: &Job) -> bool {
     let conditions = job.status.iter().flat_map(|status| status.conditions.iter().flatten());
     conditions.into_iter().any(|c| matches!(c.type_.as_str(), "Complete" | "Failed") && c.status == "True")
-}
-
-fn unsupported(spec: &JobSpec) -> Option<&'static str> {
-    [
-        (spec.completion_mode.as_deref() == Some("Indexed"), "completionMode Indexed"),
-        (spec.active_deadline_seconds.is_some(), "activeDeadlineSeconds"),
-        (spec.ttl_seconds_after_finished.is_some(), "ttlSecondsAfterFinished"),
-        (spec.pod_failure_policy.is_some(), "podFailurePolicy"),
-        (spec.success_policy.is_some(), "successPolicy"),
-        (spec.manual_selector == Some(true), "manualSelector"),
-    ]
-    .into_iter()
-    .find_map(|(asked, what)| asked.then_some(what))
 }
 
 fn count(value: Option<i32>, default: usize) -> usize {

@@ -1,4 +1,4 @@
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::support::*;
@@ -69,7 +69,7 @@ async fn a_service_gets_an_address_that_never_changes() {
     };
     let one = create(&services, service("a")).await;
     let two = create(&services, service("b")).await;
-    let address = |o: &kube::api::DynamicObject| o.data["spec"]["clusterIP"].as_str().unwrap().to_owned();
+    let address = |o: &DynamicObject| o.data["spec"]["clusterIP"].as_str().unwrap().to_owned();
     assert!(address(&one).starts_with("127.80.") && address(&one) != address(&two));
     assert_eq!(one.data["spec"]["ports"], json!([{"port": 6379, "protocol": "TCP", "targetPort": 6379}]));
     let again = apply(&services, "me", service("a")).await.unwrap();
@@ -160,4 +160,33 @@ async fn both_views_of_events_show_the_same_objects() {
     let old = api(&client, "", "v1", "Event").get("e").await.unwrap();
     assert_eq!((&old.data["message"], &old.data["involvedObject"]["name"]), (&json!("hello"), &json!("a")));
     assert_eq!(new.get("e").await.unwrap().data["note"], "hello");
+}
+
+#[tokio::test]
+async fn what_no_controller_here_would_do_is_refused_when_it_is_written() {
+    let sim = cluster().await;
+    let client = sim.client();
+    let (sets, jobs) = (stateful_sets(&client), api(&client, "batch", "v1", "Job"));
+    let check = async |api: &Api<DynamicObject>, mut object: Value, path: &str, value: Value, says: &str| {
+        let (parent, field) = path.rsplit_once('/').unwrap();
+        object.pointer_mut(parent).unwrap()[field] = value;
+        let status = refusal(apply(api, "me", object).await);
+        assert_eq!(status.code, 501, "{path}");
+        assert!(status.message.contains(says), "{}", status.message);
+    };
+    let set = || stateful_set("a");
+    check(&sets, set(), "/spec/minReadySeconds", json!(3), "minReadySeconds").await;
+    let pod = "/spec/template/spec";
+    check(&sets, set(), &format!("{pod}/readinessGates"), json!([{"conditionType": "x"}]), "readinessGates")
+        .await;
+    let sidecar = json!([{"name": "s", "image": "i", "restartPolicy": "Always"}]);
+    check(&sets, set(), &format!("{pod}/initContainers"), sidecar, "restartPolicy").await;
+    let job = || {
+        json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j"}, "spec": {"template": {"spec": {
+            "restartPolicy": "Never", "containers": [{"name": "main", "image": "i"}]}}}})
+    };
+    check(&jobs, job(), "/spec/activeDeadlineSeconds", json!(5), "activeDeadlineSeconds").await;
+    check(&jobs, job(), "/spec/completionMode", json!("Indexed"), "Indexed").await;
+    apply(&jobs, "me", job()).await.unwrap();
+    apply(&sets, "me", set()).await.unwrap();
 }

@@ -9,7 +9,7 @@ use senren_kubesim::{
 };
 use serde_json::{Value, json};
 
-use crate::common::{condition, create, events, get, names, simulated, start, until};
+use crate::common::{condition, create, get, names, simulated, start, until};
 
 fn job(name: &str, spec: Value) -> Value {
     let mut spec = spec;
@@ -45,18 +45,5 @@ async fn a_job_fails_after_its_backoff_limit() {
     until(store, "the job has failed", || condition(&get(store, &JOBS, "bad"), "Failed").is_some()).await;
     assert_eq!(condition(&get(store, &JOBS, "bad"), "Failed").unwrap()["reason"], "BackoffLimitExceeded");
     assert_eq!(names(store, &PODS).len(), 3);
-    sim.shutdown().await;
-}
-
-#[tokio::test]
-async fn what_a_job_cannot_have_here_is_said() {
-    let sim = simulated(Simulated::default()).await;
-    let store = sim.store();
-    create(store, &JOBS, job("late", json!({"activeDeadlineSeconds": 5})));
-    until(store, "it is said", || {
-        events(store, "late").iter().any(|(_, message)| message.contains("activeDeadlineSeconds"))
-    })
-    .await;
-    assert!(names(store, &PODS).is_empty());
     sim.shutdown().await;
 }

@@ -149,9 +149,6 @@ impl Processes {
 
     /// Makes the pod's volumes, or brings them up to date.
     pub async fn set_up(&self, pod: &Pod, place: &Place) -> Result<(), NotYet> {
-        if let Some(why) = unsupported(pod) {
-            return Err(NotYet(why));
-        }
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
         for volume in pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
             let Some(claim) = &volume.persistent_volume_claim else { continue };
@@ -240,15 +237,6 @@ fn exited(message: String) -> StartError {
         reason: Some("StartError"),
         message: Some(message),
         last_words: String::new(),
-    })
-}
-
-/// What a pod asks for that local processes cannot give faithfully.
-fn unsupported(pod: &Pod) -> Option<String> {
-    let spec = pod.spec.as_ref()?;
-    let sidecar = spec.init_containers.iter().flatten().find(|container| container.restart_policy.is_some());
-    sidecar.map(|container| {
-        format!("init container {:?} with a restartPolicy is not supported here", container.name)
     })
 }
 

@@ -114,10 +114,6 @@ impl Controller {
             return;
         }
         let first = self.known.insert(uid.to_owned());
-        if first && change.object["spec"]["minReadySeconds"].as_i64().is_some_and(|seconds| seconds > 0) {
-            let message = "minReadySeconds is not supported here: a ready pod counts as available at once";
-            self.recorder.record(KIND, &change.object, None, Level::Warning, "NotSupported", message);
-        }
         *queue.entry(key_of(&change.object)).or_default() |= first;
     }
 

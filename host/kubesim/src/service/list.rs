@@ -59,10 +59,17 @@ pub(crate) fn answer(store: &Store, call: &Call) -> Result<ApiResponse> {
 
 /// Reads the page that a call asks for.
 pub(crate) fn select(store: &Store, call: &Call) -> Result<Page> {
+    call.query.check_list(false)?;
     let filter = Filter::of(call)?;
     let namespace = filter.namespace.as_deref();
     let what = &call.kind.resource;
     let wanted = call.query.number("resourceVersion")?.unwrap_or_default();
+    let limit = usize::try_from(call.query.number("limit")?.unwrap_or_default()).unwrap_or_default();
+    let exactly = match call.query.get("resourceVersionMatch") {
+        Some(wanted) => wanted == "Exact",
+        // A page of an old list has always been a page of exactly that list.
+        None => limit > 0 && wanted > 0,
+    };
     let (listing, start) = match call.query.get("continue") {
         Some(token) => {
             let (revision, start) = read_token(token)?;
@@ -71,9 +78,7 @@ pub(crate) fn select(store: &Store, call: &Call) -> Result<Page> {
             };
             (store.list_at(what, namespace, revision).map_err(gone)?, Some(start))
         }
-        None if call.query.get("resourceVersionMatch") == Some("Exact") => {
-            (store.list_at(what, namespace, wanted)?, None)
-        }
+        None if exactly => (store.list_at(what, namespace, wanted)?, None),
         None => match call.stale_by {
             Some(back) => (stale(store, what, namespace, back)?, None),
             None => (store.list(what, namespace)?, None),
@@ -85,7 +90,6 @@ pub(crate) fn select(store: &Store, call: &Call) -> Result<Page> {
     let after_start = |object: &Object| start.as_ref().is_none_or(|start| key_of(object) > *start);
     let mut items: Vec<Object> =
         listing.items.into_iter().filter(|o| after_start(o)).filter(|o| filter.matches(o)).collect();
-    let limit = usize::try_from(call.query.number("limit")?.unwrap_or_default()).unwrap_or_default();
     let mut page = Page { revision: listing.revision, items: Vec::new(), next: None, remaining: None };
     if limit > 0 && items.len() > limit {
         let rest = items.split_off(limit);

@@ -287,14 +287,18 @@ impl ApiService {
         if *self.what(call) != crate::kinds::PODS || sub != "log" || method != Method::GET {
             return Err(status::not_implemented(format!("{method} of {}/{sub}", self.what(call))));
         }
-        if call.query.is_on("follow") {
-            return Err(status::not_implemented("following logs"));
+        let unsupported = ["follow", "insecureSkipTLSVerifyBackend", "timestamps"];
+        let asked = unsupported.iter().find(|name| call.query.is_on(name));
+        let unsupported = ["limitBytes", "sinceSeconds", "sinceTime", "stream"];
+        if let Some(name) = asked.or_else(|| unsupported.iter().find(|name| call.query.get(name).is_some())) {
+            return Err(status::not_implemented(format!("{name} of logs")));
         }
+        let lines = call.query.number("tailLines")?;
         self.store.get(self.what(call), &key.namespace, &key.name)?;
         let log_query = LogQuery {
             container: call.query.get("container").map(str::to_owned),
             previous: call.query.is_on("previous"),
-            tail_lines: call.query.get("tailLines").and_then(|v| v.parse().ok()),
+            tail_lines: lines.map(|lines| usize::try_from(lines).unwrap_or(usize::MAX)),
         };
         let text =
             self.running.logs(&key.namespace, &key.name, &log_query).await.map_err(status::bad_request)?;
@@ -332,13 +336,15 @@ fn delete_options(call: &Call, body: &Bytes) -> Result<DeleteOptions> {
     if let Some(orphan) = given["orphanDependents"].as_bool() {
         propagation = Some(if orphan { Propagation::Orphan } else { Propagation::Background });
     }
-    let grace = given["gracePeriodSeconds"].as_i64();
+    let grace = match given["gracePeriodSeconds"].as_i64() {
+        Some(seconds) => Some(seconds),
+        None => call.query.number("gracePeriodSeconds")?.and_then(|seconds| i64::try_from(seconds).ok()),
+    };
     Ok(DeleteOptions {
         uid: text(&given["preconditions"]["uid"]),
         resource_version: text(&given["preconditions"]["resourceVersion"]),
         propagation,
-        grace_period_seconds: grace
-            .or_else(|| call.query.get("gracePeriodSeconds").and_then(|v| v.parse().ok())),
+        grace_period_seconds: grace,
         dry_run: call.query.get("dryRun").is_some()
             || given["dryRun"].as_array().is_some_and(|d| !d.is_empty()),
     })

@@ -65,6 +65,48 @@ impl Query {
     }
 }
 
+impl Query {
+    /// Refuses combinations that a list, or a watch, can't have.
+    pub fn check_list(&self, watch: bool) -> Result<()> {
+        const MATCH: &str = "resourceVersionMatch";
+        let mut causes = Vec::new();
+        let mut forbid = |field: &str, detail: &str| causes.push(Cause::forbidden(field, detail));
+        let initial = self.get("sendInitialEvents").is_some();
+        let wanted = self.get(MATCH);
+        if watch && initial && wanted != Some("NotOlderThan") {
+            forbid(MATCH, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+        }
+        if !watch && initial {
+            forbid("sendInitialEvents", "sendInitialEvents is forbidden for list");
+        }
+        if let Some(wanted) = wanted {
+            if watch && !initial {
+                forbid(
+                    MATCH,
+                    "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+                );
+            }
+            if !watch && self.get("resourceVersion").is_none() {
+                forbid(MATCH, "resourceVersionMatch is forbidden unless resourceVersion is provided");
+            }
+            if self.get("continue").is_some() {
+                forbid(MATCH, "resourceVersionMatch is forbidden when continue is provided");
+            }
+            if !watch && wanted == "Exact" && self.get("resourceVersion") == Some("0") {
+                forbid(MATCH, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
+            }
+            if !["Exact", "NotOlderThan"].contains(&wanted) {
+                causes.push(Cause::not_supported(MATCH, &wanted.into(), &["Exact", "NotOlderThan", ""]));
+            }
+        }
+        if causes.is_empty() {
+            Ok(())
+        } else {
+            Err(status::invalid("ListOptions", "meta.k8s.io", "", &causes))
+        }
+    }
+}
+
 /// Percent-decodes; what isn't UTF-8 is replaced.
 pub fn decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());

@@ -37,17 +37,11 @@ struct Streaming {
 
 /// Starts a watch.
 pub(crate) fn answer(store: &Store, call: Call) -> Result<ApiResponse> {
+    call.query.check_list(true)?;
     let filter = Filter::of(&call)?;
     let timeout = call.query.number("timeoutSeconds")?.map_or(DEFAULT_TIMEOUT, Duration::from_secs);
     let bookmarks = call.query.is_on("allowWatchBookmarks");
     let initial = call.query.get("sendInitialEvents").map(|_| call.query.is_on("sendInitialEvents"));
-    if initial.is_some() && call.query.get("resourceVersionMatch") != Some("NotOlderThan") {
-        let cause = status::Cause::forbidden(
-            "resourceVersionMatch",
-            "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-        );
-        return Err(status::invalid("ListOptions", "meta.k8s.io", "", &[cause]));
-    }
     let from = call.query.number("resourceVersion")?.unwrap_or_default();
     let mut streaming = Streaming {
         filter,

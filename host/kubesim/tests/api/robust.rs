@@ -100,9 +100,31 @@ async fn queries_that_make_no_sense_are_refused() {
         ("dryRun=Some", 422),
         ("watch=1&resourceVersion=999999", 504),
         ("watch=1&sendInitialEvents=true", 422),
+        ("watch=1&resourceVersion=1&resourceVersionMatch=NotOlderThan", 422),
+        ("sendInitialEvents=true", 422),
+        ("resourceVersionMatch=Exact", 422),
+        ("resourceVersion=0&resourceVersionMatch=Exact", 422),
+        ("resourceVersion=1&resourceVersionMatch=Near", 422),
     ] {
         let path = format!("/api/v1/namespaces/default/configmaps?{query}");
         let status = refusal(send(&client, Method::GET, &path, b"").await);
         assert_eq!(status.code, code, "{query}: {status:?}");
+    }
+}
+
+#[tokio::test]
+async fn of_a_log_only_what_can_be_given_is_promised() {
+    let sim = cluster().await;
+    let client = sim.client();
+    for (query, code) in [
+        ("follow=true", 501),
+        ("timestamps=true", 501),
+        ("sinceSeconds=5", 501),
+        ("limitBytes=5", 501),
+        ("tailLines=x", 400),
+        ("tailLines=5", 404),
+    ] {
+        let path = format!("/api/v1/namespaces/default/pods/none/log?{query}");
+        assert_eq!(refusal(send(&client, Method::GET, &path, b"").await).code, code, "{query}");
     }
 }

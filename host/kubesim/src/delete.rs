@@ -136,7 +136,7 @@ fn check_preconditions(what: &GroupResource, key: &Key, old: &Value, options: &D
 }
 
 fn check_protected(what: &GroupResource, key: &Key) -> Result<()> {
-    let protected = ["default", "kube-system"];
+    let protected = ["default", "kube-system", "kube-public"];
     if *what == kinds::NAMESPACES && protected.contains(&key.name.as_str()) {
         return Err(status::forbidden(what, &key.name, "this namespace may not be deleted"));
     }

@@ -41,7 +41,7 @@ impl Write {
 impl Store {
     /// Makes the namespaces every cluster has.
     pub(crate) fn bootstrap(&self) -> anyhow::Result<()> {
-        for name in ["default", "kube-system"] {
+        for name in ["default", "kube-system", "kube-public", "kube-node-lease"] {
             if self.get(&kinds::NAMESPACES, "", name).is_err() {
                 let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
                 self.create(&kinds::NAMESPACES, "", namespace, &Write::by("kube-apiserver"))?;
@@ -211,9 +211,8 @@ impl State {
             Made::Applied(object) => (object, true),
         };
         check_preconditions(&kind, key, &before, &object)?;
-        if !settled && object["metadata"]["managedFields"] == json!([{}]) {
-            // The documented way to make an object forget its managers.
-            managed = Managed::default();
+        if !settled && part == Part::Main {
+            managed = managed.replaced_by(&mut object);
         }
         keep(&kind, part, &before, &mut object);
         admit::default(&kind, &mut object);

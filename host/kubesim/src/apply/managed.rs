@@ -99,6 +99,17 @@ impl Managed {
         Managed { entries }
     }
 
+    /// The entries after a write whose object carries entries of its own: they count, if they can be read.
+    /// One empty entry is the documented way to make an object forget its managers.
+    pub fn replaced_by(self, object: &mut Value) -> Managed {
+        if object["metadata"]["managedFields"] == json!([{}]) {
+            return Managed::default();
+        }
+        let given = Managed::take(object);
+        let readable = |entry: &Entry| !entry.api_version.is_empty() && !entry.fields.is_empty();
+        if given.entries.is_empty() || !given.entries.iter().all(readable) { self } else { given }
+    }
+
     /// The same owners of the same fields, whenever they wrote them.
     pub fn same_owners(&self, other: &Managed) -> bool {
         let alike = |a: &Entry, b: &Entry| a.is(b) && a.api_version == b.api_version && a.fields == b.fields;

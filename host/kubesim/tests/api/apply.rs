@@ -1,4 +1,4 @@
-use kube::api::{Patch, PatchParams};
+use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::support::*;
@@ -181,6 +181,20 @@ async fn an_old_version_in_what_is_applied_conflicts() {
 }
 
 #[tokio::test]
+async fn a_replacement_may_say_who_owns_what() {
+    let sim = cluster().await;
+    let maps = config_maps(&sim.client());
+    let mut stored = apply(&maps, "me", config_map("a", json!({"k": "v"}))).await.unwrap();
+    stored.metadata.managed_fields.as_mut().unwrap()[0].manager = Some("heir".into());
+    let replaced = maps.replace("a", &PostParams::default(), &stored).await.unwrap();
+    assert_eq!(fields_of(&replaced, "heir"), Some(json!({"f:data": {"f:k": {}}})));
+    let mut silent = replaced.clone();
+    silent.metadata.managed_fields = None;
+    let kept = maps.replace("a", &PostParams::default(), &silent).await.unwrap();
+    assert_eq!(managers(&kept), managers(&replaced), "who knows nothing of it takes nothing away");
+}
+
+#[tokio::test]
 async fn an_object_can_be_made_to_forget_its_managers() {
     let sim = cluster().await;
     let maps = config_maps(&sim.client());
@@ -257,7 +271,7 @@ async fn applying_the_same_again_is_nothing_for_any_kind() {
         let again = apply(&objects, "me", value.clone()).await.unwrap();
         assert_eq!(again, first, "{kind}");
         // Nor does writing back what was read, or applying it from elsewhere.
-        let written = objects.replace("a", &kube::api::PostParams::default(), &first).await.unwrap();
+        let written = objects.replace("a", &PostParams::default(), &first).await.unwrap();
         assert_eq!(version(&written), version(&first), "{kind}");
         objects.delete("a", &kube::api::DeleteParams::default()).await.unwrap();
     }

@@ -79,7 +79,8 @@ impl Progress {
                 }
                 let Some(bar) = bars.get(&key) else { return };
                 let phase = phase(status, settled);
-                let message = format!("{:<18} {:<24} {phase:<9} {}", status.region, status.name, why(status));
+                let message =
+                    format!("{:<18} {:<24} {phase:<9} {}", status.region, status.name, why(status, settled));
                 if settled {
                     bar.set_style(style("✓ {msg}"));
                     bar.abandon_with_message(message.trim_end().to_owned());
@@ -101,7 +102,7 @@ impl Progress {
 }
 
 fn line(status: &ResourceStatus, settled: bool) -> String {
-    format!("{}  {}", phase(status, settled), why(status))
+    format!("{}  {}", phase(status, settled), why(status, settled))
 }
 
 /// What is deleted is `Deleting`, whatever its region last said of it, until it is settled, which is to be gone.
@@ -113,13 +114,12 @@ fn phase(status: &ResourceStatus, settled: bool) -> &str {
     }
 }
 
-/// The endpoint where it is ready, else reason and message.
-fn why(status: &ResourceStatus) -> String {
-    // What the region said before it took the deletion in says nothing about that.
-    if status.deleting && status.phase != "Deleting" {
+/// The endpoint where it is ready, else reason and message; nothing of what is gone.
+fn why(status: &ResourceStatus, settled: bool) -> String {
+    if status.deleting && settled {
         return String::new();
     }
-    if status.ready {
+    if status.ready && !status.deleting {
         return status.endpoints.first().map(|e| format!("{}:{}", e.host, e.port)).unwrap_or_default();
     }
     match (status.reason.as_str(), status.message.lines().next().unwrap_or_default()) {

@@ -136,6 +136,23 @@ async fn that_nothing_reaches_a_region_is_told_and_so_is_its_end() {
 }
 
 #[tokio::test]
+async fn many_watchers_hear_of_a_change_and_an_apply_does_not_wait_for_them() {
+    let plane = Plane::new().await;
+    let mut watches = Vec::new();
+    for _ in 0..100 {
+        let mut events = watch(&plane, WatchStatusRequest::default()).await;
+        assert_eq!(told(&mut events).await, "SYNCED");
+        watches.push(tokio::spawn(async move { (told(&mut events).await, events) }));
+    }
+    let begin = Instant::now();
+    plane.apply(vec![database("a", &[REGION])]).await;
+    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
+    for watch in watches {
+        assert_eq!(watch.await.unwrap().0, "CHANGED a Pending");
+    }
+}
+
+#[tokio::test]
 async fn a_watch_ends_with_the_control_plane() {
     let plane = Plane::new().await;
     let mut events = watch(&plane, WatchStatusRequest::default()).await;

@@ -184,7 +184,8 @@ fn count(verb: &'static str, kind: &str) {
         .increment(1);
 }
 
-async fn within<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
+/// `call`, which fails where there is no answer in time: a connection that is dead but not closed must hold up nobody.
+pub async fn within<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
     match tokio::time::timeout(TIMEOUT, call).await {
         Ok(result) => result,
         Err(_) => Err(kube::Error::Service(format!("no answer within {} s", TIMEOUT.as_secs()).into())),

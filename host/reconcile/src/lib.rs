@@ -36,6 +36,7 @@ use senren_api::RegionId;
 use serde_json::Value;
 
 pub use crate::{
+    api::within,
     drive::run,
     failure::{Failure as ReconcileError, Retry},
     kind::{ApiKind, InvalidKind, ObjectId},

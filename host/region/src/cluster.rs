@@ -13,7 +13,7 @@ use kube::{
 };
 use parking_lot::Mutex;
 use senren_api::{RegionId, ResourceKey, SiteName};
-use senren_reconcile::names;
+use senren_reconcile::{names, within};
 use serde_json::{Value, json};
 
 use crate::{cr::Cr, desired::Desired};
@@ -112,7 +112,7 @@ impl Cluster {
             "spec": spec,
         });
         let params = PatchParams::apply(names::INTAKE_MANAGER).force();
-        match api.patch(key.name.as_str(), &params, &Patch::Apply(&object)).await {
+        match within(api.patch(key.name.as_str(), &params, &Patch::Apply(&object))).await {
             Ok(object) => self
                 .parse(type_name, object)
                 .ok_or_else(|| WriteError::Failed(format!("{what}: the answer is not what was applied"))),
@@ -143,7 +143,7 @@ impl Cluster {
                 }),
                 ..Default::default()
             };
-            match api.delete(current.key.name.as_str(), &params).await {
+            match within(api.delete(current.key.name.as_str(), &params)).await {
                 // What has a finalizer stays for now. The answer is the object as it was when it went, or as it is.
                 Ok(_) => return self.find(&cr.type_name, &cr.key).await,
                 Err(error) if is_code(&error, 404) => return Ok(None),
@@ -167,7 +167,7 @@ impl Cluster {
     /// The custom resource as the API server has it now. `None`: there is none, or none of ours.
     pub async fn find(&self, type_name: &str, key: &ResourceKey) -> Result<Option<Cr>, WriteError> {
         let Some(api) = self.crs(type_name, &key.site) else { return Ok(None) };
-        match api.get_opt(key.name.as_str()).await {
+        match within(api.get_opt(key.name.as_str())).await {
             Ok(object) => Ok(object.and_then(|object| self.parse(type_name, object))),
             Err(error) => {
                 Err(WriteError::of(format!("read custom resource {key} of type {type_name}"), &error))
@@ -197,7 +197,7 @@ impl Cluster {
             "apiVersion": "v1", "kind": "Namespace",
             "metadata": { "name": namespace, "labels": labels },
         });
-        match api.get_opt(namespace).await.map_err(|error| WriteError::of(&what, &error))? {
+        match within(api.get_opt(namespace)).await.map_err(|error| WriteError::of(&what, &error))? {
             Some(found) => {
                 let label = found.metadata.labels.as_ref().and_then(|labels| labels.get(names::REGION));
                 if found.metadata.deletion_timestamp.is_some() {
@@ -213,7 +213,7 @@ impl Cluster {
                     }
                     None => {
                         let params = PatchParams::apply(names::INTAKE_MANAGER);
-                        api.patch(namespace, &params, &Patch::Apply(&wanted))
+                        within(api.patch(namespace, &params, &Patch::Apply(&wanted)))
                             .await
                             .map_err(|error| WriteError::of(&what, &error))?;
                     }
@@ -222,7 +222,7 @@ impl Cluster {
             None => {
                 let object =
                     serde_json::from_value(wanted).map_err(|error| WriteError::Failed(error.to_string()))?;
-                match api.create(&PostParams::default(), &object).await {
+                match within(api.create(&PostParams::default(), &object)).await {
                     // Another task of ours was faster.
                     Err(error) if is_code(&error, 409) => {}
                     created => drop(created.map_err(|error| WriteError::of(&what, &error))?),

@@ -13,7 +13,7 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use senren_api::ResourceKey;
-use senren_reconcile::names;
+use senren_reconcile::{names, within};
 use serde_json::json;
 use tokio::sync::Mutex;
 
@@ -51,7 +51,7 @@ impl Memory {
     /// Reads what an earlier process remembered. What can't be read counts as nothing: the topic has the state, and
     /// the worst is that an older one is taken in first.
     pub async fn load(cluster: &Cluster) -> Result<(Self, Snapshot), kube::Error> {
-        let found = api(cluster).get_opt(names::STATE_CONFIG_MAP).await?;
+        let found = within(api(cluster).get_opt(names::STATE_CONFIG_MAP)).await?;
         let snapshot = found.and_then(|found| found.data).map_or_else(Snapshot::default, |data| parse(&data));
         Ok((Self { stored: Mutex::new(snapshot.clone()) }, snapshot))
     }
@@ -69,7 +69,7 @@ impl Memory {
             "data": render(&snapshot),
         });
         let params = PatchParams::apply(names::INTAKE_MANAGER).force();
-        api(cluster).patch(names::STATE_CONFIG_MAP, &params, &Patch::Apply(&object)).await?;
+        within(api(cluster).patch(names::STATE_CONFIG_MAP, &params, &Patch::Apply(&object))).await?;
         *stored = snapshot;
         Ok(())
     }

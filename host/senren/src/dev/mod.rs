@@ -40,6 +40,9 @@ use crate::{
     wait::{self, Goals},
 };
 
+/// What the last look at all that was ready may take, where proofs that failed have used up the time.
+const LAST_LOOK: Duration = Duration::from_secs(5);
+
 /// Runs until interrupted, or with `--once` until all is proven.
 pub async fn run(args: DevArgs) -> Result<(), Failure> {
     let document = Document::read(&args.file)?;
@@ -148,7 +151,7 @@ impl Walk {
         // What was ready when the proof began may have lost its processes with the previous run: look again.
         let (goals, last) = match first {
             Ok(()) => {
-                let left = deadline.saturating_duration_since(Instant::now());
+                let left = deadline.saturating_duration_since(Instant::now()).max(LAST_LOOK);
                 wait::converge(&self.client, Goals::of(response), left, |_, _| {}).await
             }
             failed => (goals, failed),

@@ -4,9 +4,10 @@
 use std::{io, time::Duration};
 
 use anyhow::{Context as _, bail};
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::api::{Api, ListParams};
 use senren_api::v1::{Endpoint, ResourceStatus};
+use senren_kubesim::workloads::pod_state::SIMULATED;
 use senren_reconcile::names;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
@@ -46,7 +47,7 @@ pub struct Place {
 const READS: &str = "reads";
 
 /// Tries until it succeeds or `deadline` has come: a ready database may have lost its processes with the previous
-/// run, and be on its way back.
+/// run, and be on its way back. Of one that is only simulated nothing can be proven, ever.
 pub async fn prove(
     place: &Place,
     status: &ResourceStatus,
@@ -55,6 +56,9 @@ pub async fn prove(
 ) -> anyhow::Result<Proof> {
     // Read by the first attempt that gets so far; a later one would see what that one wrote.
     let mut before = None;
+    if let Some(why) = simulated(place, status).await? {
+        bail!("it is only simulated: {why}");
+    }
     loop {
         match within(ONE_TRY, once(place, status, value, &mut before)).await {
             Err(_) if Instant::now() + STEP < deadline => tokio::time::sleep(STEP).await,
@@ -108,6 +112,15 @@ pub async fn prove_replicas(
 
 async fn within<T>(limit: Duration, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     timeout(limit, work).await.context("no answer in time").and_then(|result| result)
+}
+
+/// Why its pods are no processes, where that is so.
+async fn simulated(place: &Place, status: &ResourceStatus) -> anyhow::Result<Option<String>> {
+    let selector = format!("{}={},{}={}", names::APP_NAME, status.r#type, names::APP_INSTANCE, status.name);
+    let pods: Api<Pod> = Api::namespaced(place.cluster.clone(), &place.namespace);
+    let pods = pods.list(&ListParams::default().labels(&selector)).await.context("cannot list pods")?;
+    let mut conditions = pods.into_iter().filter_map(|pod| pod.status?.conditions).flatten();
+    Ok(conditions.find(|condition| condition.type_ == SIMULATED).and_then(|condition| condition.message))
 }
 
 /// The password in the Secret of that resource, where it has one.

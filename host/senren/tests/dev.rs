@@ -120,6 +120,30 @@ fn a_plugin_that_cannot_be_loaded_harms_nobody_and_is_named() {
     ended.check(0, &["aws:us-east-1", "broken.wasm"]);
 }
 
+#[test]
+fn a_database_whose_program_is_missing_is_only_simulated_and_not_proven() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, programs) = (dir.path().join("state.yaml"), dir.path().join("programs"));
+    fs::write(&file, ONE).unwrap();
+    fs::create_dir(&programs).unwrap();
+    for found in
+        std::env::split_paths(&std::env::var_os("PATH").unwrap()).filter_map(|d| fs::read_dir(d).ok())
+    {
+        for program in found.flatten().filter(|program| program.file_name() != "redis-server") {
+            // Of two with one name, the first counts, as on PATH.
+            let _ = std::os::unix::fs::symlink(program.path(), programs.join(program.file_name()));
+        }
+    }
+    let mut dev = common::command(dir.path(), &file, common::free_addr(), &["--once"]);
+    let ended = common::Ended::from(dev.env("PATH", &programs).output().unwrap());
+    let ended = ended.check(1, &["1 of 1 databases could not be proven"]);
+    assert!(
+        ended.stdout.contains("only simulated") && ended.stdout.contains("redis-server"),
+        "{}",
+        ended.stdout
+    );
+}
+
 fn copy_plugins(to: &Path) {
     for file in fs::read_dir(common::plugin_dir()).unwrap().flatten() {
         fs::copy(file.path(), to.join(file.file_name())).unwrap();

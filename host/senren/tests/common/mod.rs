@@ -164,7 +164,8 @@ impl Drop for Dev {
     }
 }
 
-fn command(dir: &Path, file: &Path, addr: SocketAddr, args: &[&str]) -> Command {
+/// `senren dev` on a file, with its data in `dir`.
+pub fn command(dir: &Path, file: &Path, addr: SocketAddr, args: &[&str]) -> Command {
     let mut command = senren(&["dev", file.to_str().unwrap(), "--listen", &addr.to_string()]);
     command.arg("--data-dir").arg(dir.join("data")).arg("--plugin-dir").arg(plugin_dir()).args(args);
     command

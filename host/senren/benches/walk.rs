@@ -24,6 +24,7 @@ use senren_bus::{Bus, MemoryBus};
 use senren_control::{Control, ControlConfig};
 use senren_engine::{Engine, EngineConfig};
 use senren_kubesim::{Config, KubeSim};
+use senren_localpg::LocalPostgres;
 use senren_region::RegionConfig;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -56,7 +57,9 @@ fn plugins() -> PathBuf {
 /// Adds one database after the other, and waits each time for its custom resource.
 async fn apply_to_stored(plugins: &Path) -> Vec<Duration> {
     let shutdown = CancellationToken::new();
-    let database = senren_localpg::test_database();
+    // Not a test database: this one waits for its disk.
+    let data = tempfile::tempdir().unwrap();
+    let postgres = LocalPostgres::start(data.path()).unwrap();
     let bus: Arc<dyn Bus> = Arc::new(MemoryBus::default());
     let cluster = KubeSim::start(Config::default()).await.unwrap();
     let region: RegionId = REGION.parse().unwrap();
@@ -64,7 +67,7 @@ async fn apply_to_stored(plugins: &Path) -> Vec<Duration> {
     let engine = Engine::new(EngineConfig::default()).unwrap();
     tokio::spawn(senren_region::run(config, cluster.client(), bus.clone(), engine, shutdown.clone()));
     let config = ControlConfig {
-        database_url: database.url.clone(),
+        database_url: postgres.url("senren").unwrap(),
         listen_addr: ([127, 0, 0, 1], 0).into(),
         ..ControlConfig::default()
     };

@@ -52,7 +52,7 @@ fn text<'a>(site: &str, revision: u64, resources: impl IntoIterator<Item = &'a R
     let mut resources = resources.into_iter().peekable();
     match (revision, resources.peek()) {
         (0, _) => format!("Nothing was ever applied to site {site}."),
-        (_, None) => format!("Site {site} is at revision {revision} and has no such database."),
+        (_, None) => format!("Site {site} is at revision {revision}: no database to show."),
         _ => table::resources(resources, Timestamp::now()).render(),
     }
 }

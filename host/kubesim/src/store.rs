@@ -162,6 +162,14 @@ impl Store {
         Ok(Listing { revision: state.revision, items })
     }
 
+    /// Reads the objects of a namespace whose names begin so.
+    pub fn list_prefixed(&self, what: &GroupResource, namespace: &str, prefix: &str) -> Result<Vec<Object>> {
+        let state = self.state.read();
+        let from = state.table(what)?.objects.range(Key::new(namespace, prefix)..);
+        let fits = |key: &Key| key.namespace == namespace && key.name.starts_with(prefix);
+        Ok(from.take_while(|(key, _)| fits(key)).map(|(_, object)| object.clone()).collect())
+    }
+
     /// The list as it was at an earlier revision, as far as the history reaches.
     pub fn list_at(&self, what: &GroupResource, namespace: Option<&str>, revision: u64) -> Result<Listing> {
         let state = self.state.read();

@@ -13,6 +13,7 @@ use k8s_openapi::{
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use super::labelled::{Labelled, Pair, pairs_of};
 use crate::{
     kinds::{ENDPOINT_SLICES, ENDPOINTS, GroupResource, PODS, SERVICES},
     status::Result,
@@ -27,76 +28,97 @@ use crate::{
 pub async fn run(store: Store, stop: CancellationToken) -> anyhow::Result<()> {
     let mut services = Feed::open(&store, &SERVICES)?;
     let mut pods = Feed::open(&store, &PODS)?;
+    let mut controller = Controller { store, pods: Labelled::default(), services: Labelled::default() };
     let mut queue = BTreeSet::new();
     loop {
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            Some(change) = services.next() => { queue.insert(key_of(&change.object)); }
-            Some(change) = pods.next() => touched_by(&store, &change, &mut queue),
+            Some(change) = services.next() => controller.service_changed(&change, &mut queue),
+            Some(change) = pods.next() => controller.pod_changed(&change, &mut queue),
             else => return Ok(()),
         }
         while let Some(change) = services.try_next() {
-            queue.insert(key_of(&change.object));
+            controller.service_changed(&change, &mut queue);
         }
         while let Some(change) = pods.try_next() {
-            touched_by(&store, &change, &mut queue);
+            controller.pod_changed(&change, &mut queue);
         }
         while let Some(key) = queue.pop_first() {
-            if let Err(status) = reconcile(&store, &key) {
+            if let Err(status) = controller.reconcile(&key) {
                 tracing::debug!(error = status.message, service = key.name, "endpoints were not written");
             }
         }
     }
 }
 
-/// Brings the endpoints of one service up to date.
-pub fn reconcile(store: &Store, key: &Key) -> Result<()> {
-    let Some(service) = get::<Service>(store, &SERVICES, &key.namespace, &key.name) else {
-        // The slices go with their owner; Endpoints have none and go by name.
-        return gone_or(store.delete(&ENDPOINTS, &key.namespace, &key.name, &DeleteOptions::default()));
-    };
-    let spec = service.spec.clone().unwrap_or_default();
-    let Some(selector) = spec.selector.as_ref().filter(|selector| !selector.is_empty()) else {
-        // Endpoints of a service without a selector are somebody else's.
-        return Ok(());
-    };
-    if service.metadata.deletion_timestamp.is_some() || spec.type_.as_deref() == Some("ExternalName") {
-        return Ok(());
-    }
-    let listing = store.list(&PODS, Some(&key.namespace))?;
-    let selected = listing.items.iter().filter(|pod| selects(selector, pod));
-    let tolerant = spec.publish_not_ready_addresses == Some(true);
-    let mut groups: BTreeMap<Vec<Port>, Vec<Endpoint>> = BTreeMap::new();
-    for pod in selected.filter_map(typed::<Pod>) {
-        if let Some(endpoint) = Endpoint::of(&pod, &key.name, tolerant) {
-            let ports = spec.ports.iter().flatten().filter_map(|port| Port::of(port, &pod)).collect();
-            groups.entry(ports).or_default().push(endpoint);
-        }
-    }
-    write_endpoints(store, key, &service, &groups)?;
-    write_slices(store, key, &service, &groups)
+struct Controller {
+    store: Store,
+    /// Pods by all their labels.
+    pods: Labelled,
+    /// Services by one pair of their selectors, the one that fewest others share.
+    services: Labelled,
 }
 
-/// Adds the services that a change of a pod may matter to.
-fn touched_by(store: &Store, change: &Change, queue: &mut BTreeSet<Key>) {
-    if !change.gone
-        && change.previous.as_ref().is_some_and(|previous| relevant(previous) == relevant(&change.object))
-    {
-        return;
+impl Controller {
+    fn service_changed(&mut self, change: &Change, queue: &mut BTreeSet<Key>) {
+        let key = key_of(&change.object);
+        let selector = if change.gone { Vec::new() } else { pairs_of(&change.object["spec"]["selector"]) };
+        self.services.set(&key, Vec::new());
+        let rarest = self.services.rarest(&key.namespace, &selector).cloned();
+        self.services.set(&key, rarest.into_iter().collect());
+        queue.insert(key);
     }
-    let namespace = key_of(&change.object).namespace;
-    let Ok(services) = store.list(&SERVICES, Some(&namespace)) else { return };
-    for service in services.items {
-        let Some(selector) = service["spec"]["selector"].as_object().filter(|selector| !selector.is_empty())
-        else {
-            continue;
-        };
-        let matches = |pod: &Object| {
-            selector.iter().all(|(key, value)| pod["metadata"]["labels"].get(key) == Some(value))
-        };
-        if matches(&change.object) || change.previous.as_ref().is_some_and(matches) {
-            queue.insert(key_of(&service));
+
+    /// Adds the services that a change of a pod may matter to.
+    fn pod_changed(&mut self, change: &Change, queue: &mut BTreeSet<Key>) {
+        let key = key_of(&change.object);
+        let now = if change.gone { Vec::new() } else { pairs_of(&change.object["metadata"]["labels"]) };
+        let before = self.pods.set(&key, now.clone());
+        let same = |previous: &Object| relevant(previous) == relevant(&change.object);
+        if !change.gone && change.previous.as_ref().is_some_and(same) {
+            return;
         }
+        for pair in now.iter().chain(&before) {
+            for name in self.services.with(&key.namespace, pair) {
+                queue.insert(Key::new(key.namespace.clone(), name.clone()));
+            }
+        }
+    }
+
+    /// Brings the endpoints of one service up to date.
+    fn reconcile(&self, key: &Key) -> Result<()> {
+        let store = &self.store;
+        let Some(service) = get::<Service>(store, &SERVICES, &key.namespace, &key.name) else {
+            // The slices go with their owner; Endpoints have none and go by name.
+            return gone_or(store.delete(&ENDPOINTS, &key.namespace, &key.name, &DeleteOptions::default()));
+        };
+        let spec = service.spec.clone().unwrap_or_default();
+        let Some(selector) = spec.selector.as_ref().filter(|selector| !selector.is_empty()) else {
+            // Endpoints of a service without a selector are somebody else's.
+            return Ok(());
+        };
+        if service.metadata.deletion_timestamp.is_some() || spec.type_.as_deref() == Some("ExternalName") {
+            return Ok(());
+        }
+        let tolerant = spec.publish_not_ready_addresses == Some(true);
+        let mut groups = Groups::new();
+        for pod in self.selected(key, selector).iter().filter_map(typed::<Pod>) {
+            if let Some(endpoint) = Endpoint::of(&pod, &key.name, tolerant) {
+                let ports = spec.ports.iter().flatten().filter_map(|port| Port::of(port, &pod)).collect();
+                groups.entry(ports).or_default().push(endpoint);
+            }
+        }
+        write_endpoints(store, key, &service, &groups)?;
+        write_slices(store, key, &service, &groups)
+    }
+
+    fn selected(&self, service: &Key, selector: &BTreeMap<String, String>) -> Vec<Object> {
+        let namespace = &service.namespace;
+        let pairs: Vec<Pair> = selector.clone().into_iter().collect();
+        let Some(rarest) = self.pods.rarest(namespace, &pairs) else { return Vec::new() };
+        let candidates = self.pods.with(namespace, rarest);
+        let there = candidates.filter_map(|name| self.store.get(&PODS, namespace, name).ok());
+        there.filter(|pod| selects(selector, pod)).collect()
     }
 }
 

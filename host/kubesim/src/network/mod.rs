@@ -8,4 +8,5 @@
 pub mod addresses;
 pub mod endpoints;
 pub mod hosts;
+mod labelled;
 pub mod proxy;

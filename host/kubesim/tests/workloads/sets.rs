@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use senren_kubesim::{
-    kinds::{CLAIMS, CONTROLLER_REVISIONS, PODS, STATEFUL_SETS},
+    kinds::{CLAIMS, CONTROLLER_REVISIONS, PODS, SERVICES, STATEFUL_SETS},
     store::{DeleteOptions, Propagation, Store, Verb},
     workloads::{Failure, FailureKind, Simulated},
 };
 use serde_json::{Value, json};
 
-use crate::common::{condition, create, delete, events, get, is_ready, modify, names, set, simulated, until};
+use crate::common::{
+    condition, create, delete, events, get, is_ready, modify, names, service, set, simulated, until,
+};
 
 const IMAGE: &str = "example.org/db:1";
 
@@ -273,8 +275,11 @@ async fn a_thousand_pods_are_cheap() {
     let store = sim.store();
     let began = std::time::Instant::now();
     for n in 0..1000 {
-        create(store, &STATEFUL_SETS, set(&format!("db{n}"), 1, container()));
+        let name = format!("db{n}");
+        create(store, &SERVICES, service(&name, json!({})));
+        create(store, &STATEFUL_SETS, set(&name, 1, container()));
     }
+    println!("created after {:?}", began.elapsed());
     let (listing, mut changes) = store.list_and_watch(&STATEFUL_SETS).unwrap();
     let is_ready = |set: &Value| set["status"]["readyReplicas"] == 1;
     let mut ready = listing.items.iter().filter(|set| is_ready(set)).count();
@@ -283,7 +288,7 @@ async fn a_thousand_pods_are_cheap() {
         let before = change.previous.is_some_and(|set| is_ready(&set));
         ready = ready + usize::from(is_ready(&change.object)) - usize::from(before);
     }
-    println!("1,000 sets of one pod: ready after {:?}", began.elapsed());
+    println!("1,000 sets of one pod, each with a service: ready after {:?}", began.elapsed());
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
     let threads = std::fs::read_dir("/proc/self/task").unwrap().count();
     assert!(threads < 64, "{threads} threads");

@@ -169,7 +169,7 @@ impl Controller {
     fn adopt(&self, set: &Object, typed: &StatefulSet) -> Result<()> {
         let key = key_of(set);
         let selector = &typed.spec.selector;
-        for pod in self.store.list(&PODS, Some(&key.namespace))?.items {
+        for pod in self.store.list_prefixed(&PODS, &key.namespace, &format!("{}-", key.name))? {
             let name = key_of(&pod).name;
             let ours = identity::parse(&name).is_some_and(|(set, _)| set == key.name);
             if ours

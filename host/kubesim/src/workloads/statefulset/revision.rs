@@ -74,7 +74,7 @@ pub fn prune(store: &Store, set: &Object, live: &[String]) -> Result<()> {
 pub fn adopt(store: &Store, set: &Object) -> Result<()> {
     let key = key_of(set);
     let prefix = format!("{}-", key.name);
-    for revision in store.list(&CONTROLLER_REVISIONS, Some(&key.namespace))?.items {
+    for revision in store.list_prefixed(&CONTROLLER_REVISIONS, &key.namespace, &prefix)? {
         let name = name_of(&revision);
         let named_so =
             name.strip_prefix(&prefix).is_some_and(|hash| revision["metadata"]["labels"][HASH_LABEL] == hash);

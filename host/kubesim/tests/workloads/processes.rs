@@ -329,6 +329,22 @@ async fn a_pod_is_asked_to_stop_before_it_is_killed() {
 }
 
 #[tokio::test]
+async fn a_hook_that_outlasts_the_time_to_stop_is_cut_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let sim = processes(dir.path()).await;
+    let store = sim.store();
+    let mut slow = shell("slow", "trap '' TERM; while :; do sleep 0.01; done");
+    slow["spec"]["terminationGracePeriodSeconds"] = json!(1);
+    slow["spec"]["containers"][0]["lifecycle"] = json!({"preStop": {"exec": {"command": ["sleep", "1000"]}}});
+    create(store, &PODS, slow);
+    until(store, "it runs", || get(store, &PODS, "slow")["status"]["phase"] == "Running").await;
+    delete(store, &PODS, "slow");
+    let took = until(store, "it is killed", || names(store, &PODS).is_empty()).await;
+    assert!(took >= Duration::from_millis(900) && took < Duration::from_secs(4), "{took:?}");
+    sim.shutdown().await;
+}
+
+#[tokio::test]
 async fn force_leaves_no_time() {
     let dir = tempfile::tempdir().unwrap();
     let sim = processes(dir.path()).await;

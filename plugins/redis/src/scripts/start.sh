@@ -4,10 +4,14 @@ set -eu
 
 # The first process of a container gets no signal that it has not asked for, so one that comes before redis-server
 # has got round to that would be lost, and the pod would sit out its grace period. The shell asks at once, and the
-# server is its child.
+# server is its child. It refuses to end while it writes its log anew, and then forgets that it was asked: so it is
+# asked again.
 server=""
 stopping=""
-trap 'stopping=yes; [ -z "$server" ] || kill -TERM "$server" || true' TERM INT
+stop() {
+    while kill -TERM "$server" 2>/dev/null; do sleep 0.5; done &
+}
+trap 'stopping=yes; [ -z "$server" ] || stop' TERM INT
 
 # In `senren dev` all pods share one loopback interface, and each has an address of its own on it. Anywhere else
 # `kubectl port-forward` wants the pod's loopback, too.
@@ -41,7 +45,7 @@ ${REDISCLI_AUTH:+requirepass $REDISCLI_AUTH}
 ${REDISCLI_AUTH:+masterauth $REDISCLI_AUTH}
 END
 server=$!
-[ -z "$stopping" ] || kill -TERM "$server"
+[ -z "$stopping" ] || stop
 
 # A signal ends the wait, not the server: that writes its data first.
 status=0

@@ -172,7 +172,7 @@ async fn remind(
     let patience = if went_back { Duration::ZERO } else { EMPTY_PATIENCE };
     let due = relays::republish(transaction, &[beat.region.as_str()], now - patience).await?;
     if due {
-        tracing::info!(region = %beat.region, version = beat.version, "the region has lost its state; publishing it again");
+        tracing::info!(region = %beat.region, version = beat.version, "the region does not confirm its state; publishing it again");
     }
     Ok(due)
 }

@@ -198,7 +198,7 @@ impl World {
                 let known = known.into_inner().regions;
                 let up =
                     |id: &&str| known.iter().any(|region| region.id == **id && region.phase == "Connected");
-                if regions.iter().all(|id| up(&id)) {
+                if regions.iter().all(up) {
                     return;
                 }
                 tokio::time::sleep(Duration::from_millis(10)).await;

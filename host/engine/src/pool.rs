@@ -31,7 +31,7 @@ pub(crate) type Job = Box<dyn FnOnce() -> Conduct + Send>;
 
 /// A thread that just finished looks out for the next job this long before it sleeps: waking one up takes longer
 /// than a small call. One thread at a time does.
-const LOOKOUT: Duration = Duration::from_micros(50);
+const LOOKOUT: Duration = Duration::from_micros(150);
 
 pub(crate) struct Pool {
     shared: Arc<Shared>,

@@ -138,7 +138,7 @@ async fn a_container_sees_what_its_manifest_says() {
     container["env"].as_array_mut().unwrap().push(json!({"name": "KEY", "value": "<$(key)>"}));
     container["args"] = json!(["arg-$(MODE)"]);
     container["resources"] = json!({"limits": {"memory": "64Mi"}});
-    container["workingDir"] = json!("/work/dir");
+    container["workingDir"] = json!("/srv/dir");
     create(store, &PODS, pod);
     until(store, "it waits for what is missing", || {
         events(store, "look")
@@ -159,7 +159,7 @@ async fn a_container_sees_what_its_manifest_says() {
     );
     ends(store, "look", "Succeeded").await;
     let seen = log(&sim, "look", LogQuery::default()).await;
-    assert_eq!(seen, "ABk1Alook\nA <k1> 64 arg-A\nlook\n/work/dir\n1\nread-only\nx\ntmp\n");
+    assert_eq!(seen, "ABk1Alook\nA <k1> 64 arg-A\nlook\n/srv/dir\n1\nread-only\nx\ntmp\n");
     assert_eq!(log(&sim, "look", LogQuery { tail_lines: Some(2), ..LogQuery::default() }).await, "x\ntmp\n");
     sim.shutdown().await;
 }

@@ -158,7 +158,7 @@ async fn overtake(transaction: &mut PgConnection, region: &RegionId) -> sqlx::Re
     Ok(true)
 }
 
-/// A region that has less than it said before, or nothing at all, has lost its state, and perhaps its topic has too.
+/// A region that confirms less than it did before, or nothing yet, may have lost its state, and its topic too.
 async fn remind(
     transaction: &mut PgConnection,
     beat: &NewHeartbeat,

@@ -17,13 +17,11 @@ use k8s_openapi::api::core::v1::{Endpoints, Pod, Service};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use super::touched::Touched;
 use crate::{
     kinds::{ENDPOINTS, SERVICES},
-    store::{Key, Store, key_of},
-    workloads::{
-        feed::{Feed, get},
-        process::env::Place,
-    },
+    store::{Key, Store},
+    workloads::{feed::get, process::env::Place},
 };
 
 /// The hosts files of all pods.
@@ -107,23 +105,10 @@ impl File {
 
 /// Follows services and endpoints until stopped.
 pub async fn run(store: Store, hosts: std::sync::Arc<Hosts>, stop: CancellationToken) -> anyhow::Result<()> {
-    let mut services = Feed::open(&store, &SERVICES)?;
-    let mut endpoints = Feed::open(&store, &ENDPOINTS)?;
-    let mut touched = BTreeSet::new();
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            Some(change) = services.next() => { touched.insert(key_of(&change.object)); }
-            Some(change) = endpoints.next() => { touched.insert(key_of(&change.object)); }
-            else => return Ok(()),
-        }
-        for feed in [&mut services, &mut endpoints] {
-            while let Some(change) = feed.try_next() {
-                touched.insert(key_of(&change.object));
-            }
-        }
+    let mut changes = Touched::open(&store)?;
+    while let Some(touched) = changes.next(&stop).await {
         let mut changed = false;
-        while let Some(key) = touched.pop_first() {
+        for key in touched {
             let names = names_of(&store, &key);
             changed |= hosts.update(key, names);
         }
@@ -131,6 +116,7 @@ pub async fn run(store: Store, hosts: std::sync::Arc<Hosts>, stop: CancellationT
             hosts.write_all();
         }
     }
+    Ok(())
 }
 
 fn names_of(store: &Store, key: &Key) -> Option<Names> {

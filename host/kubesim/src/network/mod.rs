@@ -10,3 +10,4 @@ pub mod endpoints;
 pub mod hosts;
 mod labelled;
 pub mod proxy;
+mod touched;

@@ -5,7 +5,7 @@
 //! never cut by a change of endpoints. An address that is in use is reported on the service and tried again.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     sync::{
         Arc,
@@ -22,11 +22,12 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use super::touched::Touched;
 use crate::{
     kinds::{ENDPOINTS, SERVICES},
     store::{Key, Object, Store, key_of},
     workloads::{
-        feed::{Feed, typed},
+        feed::typed,
         recorder::{Level, Recorder},
     },
 };
@@ -36,29 +37,17 @@ const RETRY: Duration = Duration::from_secs(2);
 
 /// Serves all services until stopped.
 pub async fn run(store: Store, stop: CancellationToken) -> anyhow::Result<()> {
-    let mut services = Feed::open(&store, &SERVICES)?;
-    let mut endpoints = Feed::open(&store, &ENDPOINTS)?;
+    let mut changes = Touched::open(&store)?;
     let recorder = Recorder::new(&store, "kube-proxy");
     let mut proxies = Proxies { recorder, stop: stop.clone(), ports: BTreeMap::new() };
-    let mut touched = BTreeSet::new();
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            Some(change) = services.next() => { touched.insert(key_of(&change.object)); }
-            Some(change) = endpoints.next() => { touched.insert(key_of(&change.object)); }
-            else => return Ok(()),
-        }
-        for feed in [&mut services, &mut endpoints] {
-            while let Some(change) = feed.try_next() {
-                touched.insert(key_of(&change.object));
-            }
-        }
-        while let Some(key) = touched.pop_first() {
+    while let Some(touched) = changes.next(&stop).await {
+        for key in touched {
             let service = store.get(&SERVICES, &key.namespace, &key.name).ok();
             let endpoints = store.get(&ENDPOINTS, &key.namespace, &key.name).ok();
             proxies.update(&key, service, endpoints);
         }
     }
+    Ok(())
 }
 
 struct Proxies {

@@ -231,9 +231,7 @@ impl PodState {
             start_time: self.started.map(Time),
             init_container_statuses: statuses(&self.init),
             container_statuses: statuses(&self.containers),
-            qos_class: before
-                .and_then(|before| before.qos_class.clone())
-                .or_else(|| Some(qos_class(pod).into())),
+            qos_class: before.and_then(|before| before.qos_class.clone()),
             reason: self.failed.as_ref().map(|(reason, _)| reason.clone()),
             message: self.failed.as_ref().map(|(_, message)| message.clone()),
             observed_generation: pod.metadata.generation,
@@ -316,31 +314,6 @@ fn condition(kind: &str, value: Verdict) -> PodCondition {
         reason,
         message: message.filter(|message| !message.is_empty()),
         ..PodCondition::default()
-    }
-}
-
-fn qos_class(pod: &Pod) -> &'static str {
-    let spec = pod.spec.iter();
-    let containers: Vec<_> = spec
-        .flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten()))
-        .map(|container| container.resources.clone().unwrap_or_default())
-        .collect();
-    let states_any = |r: &k8s_openapi::api::core::v1::ResourceRequirements| {
-        r.limits.as_ref().is_some_and(|l| !l.is_empty()) || r.requests.as_ref().is_some_and(|r| !r.is_empty())
-    };
-    let guaranteed = |r: &k8s_openapi::api::core::v1::ResourceRequirements| {
-        let limits = r.limits.clone().unwrap_or_default();
-        let requests = r.requests.clone().unwrap_or_default();
-        ["cpu", "memory"].iter().all(|what| {
-            limits.get(*what).is_some_and(|limit| requests.get(*what).is_none_or(|request| request == limit))
-        })
-    };
-    if !containers.iter().any(states_any) {
-        "BestEffort"
-    } else if containers.iter().all(guaranteed) {
-        "Guaranteed"
-    } else {
-        "Burstable"
     }
 }
 

@@ -159,7 +159,7 @@ impl DesiredSet {
 impl Desired {
     /// Or what is wrong with it, and whose name it has, if that can be told.
     fn parse(resource: &DesiredResource) -> Result<Self, (Option<ResourceKey>, String)> {
-        let DesiredResource { site, name, r#type, uid, generation, spec_json, deletion_protection } =
+        let DesiredResource { site, name, r#type, uid, generation, spec_json, deletion_protection, .. } =
             resource;
         let refused = |problem: String| format!("resource \"{site}/{name}\" can't be taken in: {problem}");
         let nameless = |problem: String| (None, refused(problem));

@@ -57,6 +57,7 @@ fn plugins(plane: &Plane) -> Vec<PluginInfo> {
             version: descriptor.version.clone(),
             digest: served.plugin.digest().to_owned(),
             spec_schema_json: served.resource_type.wit.spec_schema.clone(),
+            notice: String::new(),
         }
     };
     plane.plugins.current().iter().map(info).collect()

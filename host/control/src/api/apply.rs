@@ -170,6 +170,7 @@ fn answer(order: &Order, plan: &Plan, revision: u64) -> ApplyStateResponse {
         uid: change.uid.to_string(),
         action: action(change.action).into(),
         generation: change.generation.unwrap_or(revision),
+        hold: None,
     });
     ApplyStateResponse {
         site: order.site.to_string(),

@@ -172,6 +172,48 @@ impl ControlPlane for Api {
         result.map(Response::new)
     }
 
+    async fn plan_state(
+        &self,
+        _request: Request<senren_api::v1::PlanStateRequest>,
+    ) -> Result<Response<senren_api::v1::PlanStateResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn get_state(
+        &self,
+        _request: Request<senren_api::v1::GetStateRequest>,
+    ) -> Result<Response<senren_api::v1::GetStateResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn list_history(
+        &self,
+        _request: Request<senren_api::v1::ListHistoryRequest>,
+    ) -> Result<Response<senren_api::v1::ListHistoryResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn rollback_state(
+        &self,
+        _request: Request<senren_api::v1::RollbackStateRequest>,
+    ) -> Result<Response<senren_api::v1::ApplyStateResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn confirm_held(
+        &self,
+        _request: Request<senren_api::v1::ConfirmHeldRequest>,
+    ) -> Result<Response<senren_api::v1::ConfirmHeldResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn force_delete(
+        &self,
+        _request: Request<senren_api::v1::ForceDeleteRequest>,
+    ) -> Result<Response<senren_api::v1::ForceDeleteResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
     async fn get_status(
         &self,
         request: Request<GetStatusRequest>,

@@ -58,6 +58,8 @@ pub(crate) async fn snapshot(
             generation: unsigned(row.try_get(5)?),
             spec_json: row.try_get(6)?,
             deletion_protection: row.try_get(7)?,
+            data_loss_confirmed: false,
+            replaces_uid: String::new(),
         });
     }
     // The database's collation need not be ours.

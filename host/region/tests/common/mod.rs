@@ -210,6 +210,7 @@ pub fn resource(name: &str, type_name: &str, number: u8, spec: &str) -> DesiredR
         generation: 1,
         spec_json: spec.into(),
         deletion_protection: false,
+        ..Default::default()
     }
 }
 

@@ -35,6 +35,9 @@ pub use set::{LoadProblem, PluginSet, Plugins, Served};
 /// The WIT package and version that this host speaks.
 pub const CONTRACT: &str = "senren:plugin/controller@1.0.0";
 
+/// What a plugin may export besides, so that its databases can be simulated.
+pub const SIMULATION: &str = "senren:plugin/simulation@1.0.0";
+
 #[allow(missing_docs, clippy::all)]
 mod bindings {
     wasmtime::component::bindgen!({
@@ -44,10 +47,20 @@ mod bindings {
     });
 }
 
-/// The types of `senren:plugin/controller`, where `json` is a `String`.
+#[allow(missing_docs, dead_code, clippy::all)]
+mod simulated {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "simulated-plugin",
+        additional_derives: [PartialEq, serde::Serialize, serde::Deserialize],
+    });
+}
+
+/// The types of `senren:plugin`, where `json` is a `String`.
 pub mod wit {
     pub use crate::bindings::exports::senren::plugin::controller::{
         Answer, ApiKind, Ask, Change, Child, Condition, Descriptor, Endpoint, Event, Fault, FieldChange,
         Input, Outcome, ResourceType, SecretRequest, SecretState, Status, Violation,
     };
+    pub use crate::simulated::exports::senren::plugin::simulation::{ExecCall, ExecResult};
 }

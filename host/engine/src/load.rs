@@ -1,11 +1,12 @@
 //! From the bytes of a file to a plugin that can be called, or the reason why not.
 
 use crate::{
-    CONTRACT, CallError, Engine, Plugin, bindings,
+    CONTRACT, CallError, Engine, Plugin, SIMULATION, bindings,
     cache::hex,
     call::Guard,
     describe::{self, Described},
     plugin::{Durations, Exports, Inner},
+    simulated,
 };
 use sha2::{Digest, Sha256};
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
@@ -144,7 +145,16 @@ fn exports(engine: &Engine, component: &InstancePre<Guard>) -> Result<Exports, R
         admit: function("admit")?,
         diff: function("diff")?,
         reconcile: function("reconcile")?,
+        simulate: simulation(component)?,
     })
+}
+
+/// Where the function of the optional interface is. `None`: the plugin does without.
+fn simulation(component: &InstancePre<Guard>) -> Result<Option<ComponentExportIndex>, Refusal> {
+    let Some(instance) = component.component().get_export_index(None, SIMULATION) else { return Ok(None) };
+    simulated::SimulatedPluginPre::new(component.clone())
+        .map_err(|error| Refusal::Contract(format!("{error:#}")))?;
+    Ok(component.component().get_export_index(Some(&instance), "exec"))
 }
 
 fn no_controller(engine: &Engine, component: &Component) -> String {

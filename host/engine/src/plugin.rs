@@ -1,4 +1,4 @@
-//! A loaded plugin: what it serves, and its three functions.
+//! A loaded plugin: what it serves, and its functions.
 //!
 //! Answers are held to the contract here as far as that takes nothing but the answer: a caller may rely on JSON
 //! where the contract says so, on an action that it knows, on an outcome that deletes nothing by mistake.
@@ -11,6 +11,7 @@ use crate::{
 };
 use metrics::Histogram;
 use senren_schema::{Schema, Violation};
+use serde::de::IgnoredAny;
 use serde_json::Value;
 use std::{
     sync::Arc,
@@ -40,6 +41,8 @@ pub(crate) struct Exports {
     pub admit: ComponentExportIndex,
     pub diff: ComponentExportIndex,
     pub reconcile: ComponentExportIndex,
+    /// Of the interface that only some plugins have.
+    pub simulate: Option<ComponentExportIndex>,
 }
 
 pub(crate) struct Inner {
@@ -61,6 +64,7 @@ pub(crate) struct Durations {
     admit: Histogram,
     diff: Histogram,
     reconcile: Histogram,
+    simulate: Histogram,
 }
 
 impl Durations {
@@ -70,7 +74,12 @@ impl Durations {
             metrics::histogram!("senren_plugin_call_seconds",
                 "plugin" => plugin.to_owned(), "function" => function.name())
         };
-        Durations { admit: of(Function::Admit), diff: of(Function::Diff), reconcile: of(Function::Reconcile) }
+        Durations {
+            admit: of(Function::Admit),
+            diff: of(Function::Diff),
+            reconcile: of(Function::Reconcile),
+            simulate: of(Function::Simulate),
+        }
     }
 }
 
@@ -79,6 +88,7 @@ enum Function {
     Admit,
     Diff,
     Reconcile,
+    Simulate,
 }
 
 impl Function {
@@ -87,16 +97,19 @@ impl Function {
             Function::Admit => "admit",
             Function::Diff => "diff",
             Function::Reconcile => "reconcile",
+            Function::Simulate => "simulate",
         }
     }
 
-    fn of(self, inner: &Inner) -> (&ComponentExportIndex, &Histogram) {
+    /// `None`: the plugin has no such function.
+    fn of(self, inner: &Inner) -> Option<(&ComponentExportIndex, &Histogram)> {
         let (exports, durations) = (&inner.exports, &inner.durations);
-        match self {
+        Some(match self {
             Function::Admit => (&exports.admit, &durations.admit),
             Function::Diff => (&exports.diff, &durations.diff),
             Function::Reconcile => (&exports.reconcile, &durations.reconcile),
-        }
+            Function::Simulate => (exports.simulate.as_ref()?, &durations.simulate),
+        })
     }
 }
 
@@ -185,6 +198,20 @@ impl Plugin {
         self.call(Function::Reconcile, (input,), check).await
     }
 
+    /// True where the plugin can play its databases on a host that simulates pods.
+    pub fn simulates(&self) -> bool {
+        self.inner.exports.simulate.is_some()
+    }
+
+    /// What a command in a pod of a simulated database leaves. Fails where the plugin does not simulate.
+    pub async fn simulate(&self, call: wit::ExecCall) -> Result<wit::ExecResult, CallError> {
+        let check = |(result,): (wit::ExecResult,)| match serde_json::from_str::<IgnoredAny>(&result.state) {
+            Ok(_) => Ok(result),
+            Err(error) => Err(bad(format!("the state that `exec` answers is not JSON: {error}"))),
+        };
+        self.call(Function::Simulate, (call,), check).await
+    }
+
     /// Waits for one of the plugin threads to make the call, then judges the answer.
     async fn call<P, R, T>(
         &self,
@@ -203,7 +230,10 @@ impl Plugin {
             if answer.is_closed() {
                 return Conduct::Skipped;
             }
-            let (export, duration) = function.of(&inner);
+            let Some((export, duration)) = function.of(&inner) else {
+                let _ = answer.send(Err(bad(format!("it has no function `{}`", function.name()))));
+                return Conduct::Skipped;
+            };
             let started = Instant::now();
             let result = call::call::<P, R>(&inner.component, export, &inner.engine.inner.limits, params);
             duration.record(started.elapsed());

@@ -11,6 +11,7 @@ use senren_region::RegionConfig;
 use crate::{
     client::Endpoint,
     exit::{Exit, Failure},
+    plugin::PluginCommand,
 };
 
 /// Of the planes, whose logs are all that they say.
@@ -159,24 +160,6 @@ pub struct Connection {
     /// for this machine itself.
     #[arg(short, long, env = "SENREN_ENDPOINT", default_value = "localhost:7443")]
     pub endpoint: Endpoint,
-}
-
-/// `senren plugin …`
-#[derive(Debug, Subcommand)]
-pub enum PluginCommand {
-    /// Builds a plugin crate into a .wasm component.
-    Build(PluginBuildArgs),
-}
-
-/// Settings of `senren plugin build`.
-#[derive(Debug, Args)]
-pub struct PluginBuildArgs {
-    /// The crates' directories.
-    #[arg(default_value = ".")]
-    pub crates: Vec<PathBuf>,
-    /// Copies the components into this directory; it is made if missing.
-    #[arg(long)]
-    pub out: Option<PathBuf>,
 }
 
 /// How results are printed on standard output.

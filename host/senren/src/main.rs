@@ -24,7 +24,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::{
-    cli::{Cli, Command, PluginCommand},
+    cli::{Cli, Command},
     exit::{Exit, Failure},
 };
 
@@ -43,8 +43,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Dev(_) => {}
         _ => telemetry::init_to_stderr(false),
     }
-    if let Command::Plugin(PluginCommand::Build(args)) = command {
-        return plugin::build(&args);
+    if let Command::Plugin(command) = command {
+        return plugin::run(command);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -4,7 +4,7 @@ use crate::{config::Limits, pool::Conduct, wit};
 use std::time::Duration;
 use wasmtime::{
     ResourceLimiter, Store, Trap, WasmBacktrace,
-    component::{ComponentExportIndex, ComponentNamedList, InstancePre, Lift, Lower},
+    component::{ComponentExportIndex, ComponentNamedList, Instance, InstancePre, Lift, Lower},
 };
 
 /// Why a call has no answer. It concerns the one resource that the call was about.
@@ -80,6 +80,8 @@ impl CallError {
 pub(crate) struct Guard {
     memory_bytes: usize,
     table_elements: usize,
+    /// The most memory that there was at once.
+    pub peak_memory_bytes: usize,
 }
 
 /// Raised instead of letting `memory.grow` fail: nothing of what the plugin would make of that, usually a crash,
@@ -94,6 +96,7 @@ struct Exceeded {
 
 impl ResourceLimiter for Guard {
     fn memory_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        self.peak_memory_bytes = self.peak_memory_bytes.max(desired);
         within("bytes of memory", desired, self.memory_bytes)
     }
 
@@ -117,19 +120,44 @@ where
     P: ComponentNamedList + Lower,
     R: ComponentNamedList + Lift,
 {
-    let guard = Guard { memory_bytes: limits.memory_bytes, table_elements: limits.table_elements };
+    let (mut store, instance) = instantiate(component, limits)?;
+    call_in(&mut store, &instance, export, limits, params)
+}
+
+/// A fresh instance, under the limits.
+pub(crate) fn instantiate(
+    component: &InstancePre<Guard>,
+    limits: &Limits,
+) -> Result<(Store<Guard>, Instance), CallError> {
+    let (memory_bytes, table_elements) = (limits.memory_bytes, limits.table_elements);
+    let guard = Guard { memory_bytes, table_elements, peak_memory_bytes: 0 };
     let mut store = Store::new(component.engine(), guard);
     store.limiter(|guard| guard);
     store.set_epoch_deadline(crate::epoch::ticks(limits.deadline));
-    store.set_hostcall_fuel(limits.output_bytes);
     // What the pool can't hold is over a limit too: too many memories, a table that is too large.
     let refused = |error: wasmtime::Error| {
         known(&error, limits).unwrap_or_else(|| CallError::Limit { message: error.root_cause().to_string() })
     };
     let instance = component.instantiate(&mut store).map_err(refused)?;
+    Ok((store, instance))
+}
+
+/// Calls the function at `export` of an instance. After an error the instance is of no more use.
+pub(crate) fn call_in<P, R>(
+    store: &mut Store<Guard>,
+    instance: &Instance,
+    export: &ComponentExportIndex,
+    limits: &Limits,
+    params: P,
+) -> Result<R, CallError>
+where
+    P: ComponentNamedList + Lower,
+    R: ComponentNamedList + Lift,
+{
+    store.set_hostcall_fuel(limits.output_bytes);
     instance
-        .get_typed_func::<P, R>(&mut store, export)
-        .and_then(|function| function.call(&mut store, params))
+        .get_typed_func::<P, R>(&mut *store, export)
+        .and_then(|function| function.call(&mut *store, params))
         .map_err(|error| known(&error, limits).unwrap_or_else(|| unreadable(&error, limits)))
 }
 

@@ -22,6 +22,7 @@ mod epoch;
 mod load;
 mod plugin;
 mod pool;
+mod session;
 mod set;
 
 pub use call::CallError;
@@ -29,7 +30,8 @@ pub use config::{EngineConfig, Limits};
 pub use describe::HOST_FEATURES;
 pub use engine::Engine;
 pub use load::{LoadError, Refusal};
-pub use plugin::{Plugin, ResourceType};
+pub use plugin::{Plugin, Recorder, ResourceType};
+pub use session::{Answer, Call, Session};
 pub use set::{LoadProblem, PluginSet, Plugins, Served};
 
 /// The WIT package and version that this host speaks.

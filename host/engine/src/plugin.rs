@@ -23,8 +23,12 @@ use wasmtime::component::{ComponentExportIndex, ComponentNamedList, InstancePre,
 /// A plugin that can be called; cheap to clone.
 #[derive(Clone)]
 pub struct Plugin {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
+    recorder: Option<Recorder>,
 }
+
+/// Is shown each call of `reconcile` and its answer.
+pub type Recorder = Arc<dyn Fn(&wit::Input, &Result<wit::Outcome, CallError>) + Send + Sync>;
 
 /// A type that a plugin serves.
 #[derive(Debug, Clone)]
@@ -115,7 +119,12 @@ impl Function {
 
 impl Plugin {
     pub(crate) fn new(inner: Inner) -> Plugin {
-        Plugin { inner: Arc::new(inner) }
+        Plugin { inner: Arc::new(inner), recorder: None }
+    }
+
+    /// The same plugin, whose calls of `reconcile` are shown to `recorder`.
+    pub fn recorded(&self, recorder: Recorder) -> Plugin {
+        Plugin { inner: self.inner.clone(), recorder: Some(recorder) }
     }
 
     /// SHA-256 of the component, in hexadecimal: what identifies a plugin.
@@ -190,12 +199,17 @@ impl Plugin {
     /// One level-triggered step.
     pub async fn reconcile(&self, input: wit::Input) -> Result<wit::Outcome, CallError> {
         let deleting = input.deleting;
+        let recorded = self.recorder.as_ref().map(|recorder| (recorder, input.clone()));
         let check = |(answer,): (Result<wit::Outcome, wit::Fault>,)| {
             let outcome = answer.map_err(CallError::Fault)?;
             check_outcome(&outcome, deleting)?;
             Ok(outcome)
         };
-        self.call(Function::Reconcile, (input,), check).await
+        let answer = self.call(Function::Reconcile, (input,), check).await;
+        if let Some((recorder, input)) = recorded {
+            recorder(&input, &answer);
+        }
+        answer
     }
 
     /// True where the plugin can play its databases on a host that simulates pods.

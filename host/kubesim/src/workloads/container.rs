@@ -87,6 +87,7 @@ impl Supervisor {
     /// From the start of an instance to its end, whoever ends it.
     async fn watch_over(&self, instance: &mut Instance) -> Exit {
         let executor = instance.executor();
+        let _registered = self.life.register(&self.container.name, instance.inside());
         enum Why {
             Ended(Exit),
             Ordered,

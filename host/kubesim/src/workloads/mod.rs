@@ -7,6 +7,7 @@
 
 pub mod claims;
 mod container;
+pub(crate) mod exec;
 pub(crate) mod feed;
 mod job;
 pub(crate) mod names;
@@ -27,12 +28,14 @@ use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use self::{
+    exec::{Containers, ExecError, ExecRequest, Session},
     node::Node,
     process::{Setup, logs::last_lines},
     recorder::Recorder,
     simulated::SimulatedRuntime,
 };
 pub use self::{
+    exec::{ExecSimulator, SimulatedExec, SimulatedResult},
     process::{backoff::Policy as BackoffPolicy, images::ImageRule},
     simulated::{Failure, FailureKind, Simulated},
 };
@@ -93,6 +96,7 @@ pub struct LogQuery {
 pub struct Running {
     store: Store,
     processes: Option<Arc<process::Processes>>,
+    containers: Arc<Containers>,
     stop: CancellationToken,
     tasks: Mutex<JoinSet<()>>,
     /// Of a cluster that keeps nothing.
@@ -138,6 +142,21 @@ impl Running {
         })
     }
 
+    /// Starts a command in a pod's container.
+    pub(crate) async fn exec(
+        &self,
+        namespace: &str,
+        pod: &str,
+        request: &ExecRequest,
+    ) -> Result<Session, ExecError> {
+        exec::start(&self.store, &self.containers, namespace, pod, request).await
+    }
+
+    /// Ends when the cluster stops.
+    pub(crate) fn stopped(&self) -> &CancellationToken {
+        &self.stop
+    }
+
     /// Stops everything and waits until it is gone.
     pub async fn stop(&self) {
         self.stop.cancel();
@@ -162,6 +181,7 @@ pub async fn start(store: &Store, config: &Config) -> anyhow::Result<Running> {
     let mut running = Running {
         store: store.clone(),
         processes: None,
+        containers: Arc::default(),
         stop: stop.clone(),
         tasks: Mutex::default(),
         _scratch: None,
@@ -199,6 +219,7 @@ pub async fn start(store: &Store, config: &Config) -> anyhow::Result<Running> {
         backoff,
         objects_changed: watch::Sender::new(0),
         processes: running.processes.clone(),
+        containers: running.containers.clone(),
         simulated: Arc::new(SimulatedRuntime::new(simulated)),
     });
     watch_over(&mut tasks, "claims", claims::run(store.clone(), claim_directories, stop.clone()));

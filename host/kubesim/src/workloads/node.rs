@@ -11,6 +11,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    exec::Containers,
     feed::{Change, Feed, typed},
     names::is_terminating,
     pod::{Life, Order},
@@ -44,6 +45,8 @@ pub struct Node {
     pub objects_changed: watch::Sender<u64>,
     /// Runs pods as processes, if asked to.
     pub processes: Option<Arc<Processes>>,
+    /// Where commands can be run now.
+    pub containers: Arc<Containers>,
     /// Simulates pods: all, or those no program stands in for.
     pub simulated: Arc<SimulatedRuntime>,
 }

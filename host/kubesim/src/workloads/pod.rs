@@ -21,6 +21,7 @@ use tokio::{
 
 use super::{
     container::Supervisor,
+    exec::{Inside, Registered},
     node::Node,
     pod_state::{ContainerRecord, PodState},
     process::env::Place,
@@ -245,6 +246,12 @@ impl Life {
                 change(record);
             }
         });
+    }
+
+    /// From now on commands can be run in a container, until what is returned is dropped.
+    #[must_use]
+    pub fn register(&self, container: &str, inside: Inside) -> Registered {
+        self.node.containers.register(&self.uid, container, inside)
     }
 
     /// What the pod is told now.

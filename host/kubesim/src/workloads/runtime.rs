@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::{
+    exec::Inside,
     process::{Process, ProcessExecutor, Processes, env::Place, probe::Exec},
     simulated::{SimulatedContainer, SimulatedExecutor, SimulatedRuntime},
 };
@@ -131,6 +132,15 @@ impl Instance {
         match self {
             Self::Process(process) => Executor::Process(process.executor.clone()),
             Self::Simulated(simulated) => Executor::Simulated(simulated.executor()),
+        }
+    }
+
+    /// How to run what others ask to run in it.
+    #[must_use]
+    pub fn inside(&self) -> Inside {
+        match self {
+            Self::Process(process) => Inside::Process(process.joinable.clone()),
+            Self::Simulated(simulated) => Inside::Simulated(simulated.exec.clone()),
         }
     }
 

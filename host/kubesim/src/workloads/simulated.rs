@@ -3,18 +3,19 @@
 //! Deterministic: no randomness, and a failure is chosen by image and pod name alone. Costs a few sleeping
 //! tasks.
 
-use std::time::Duration;
+use std::{fmt, sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
+    exec::ExecSimulator,
     process::images::glob,
     runtime::{Exit, StartError},
 };
 
 /// How simulated pods behave.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Simulated {
     /// From the pod's creation until it has a node and an address.
     pub scheduling: Duration,
@@ -28,6 +29,21 @@ pub struct Simulated {
     pub completion: Duration,
     /// What goes wrong; the first that matches counts.
     pub failures: Vec<Failure>,
+    /// What answers commands in simulated pods (`exec`); without, each is refused.
+    pub exec: Option<Arc<dyn ExecSimulator>>,
+}
+
+impl fmt::Debug for Simulated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { scheduling, start, ready, termination, completion, failures, exec } = self;
+        let times = [scheduling, start, ready, termination, completion];
+        let exec = exec.is_some();
+        f.debug_struct("Simulated")
+            .field("times", &times)
+            .field("failures", failures)
+            .field("exec", &exec)
+            .finish()
+    }
 }
 
 impl Default for Simulated {
@@ -40,6 +56,7 @@ impl Default for Simulated {
             termination: ms(5),
             completion: ms(20),
             failures: Vec::new(),
+            exec: None,
         }
     }
 }
@@ -130,18 +147,20 @@ impl SimulatedRuntime {
             ends,
             ready,
             termination: self.plan.termination,
+            exec: self.plan.exec.clone(),
         })
     }
 }
 
 /// A container that isn't there.
-#[derive(Debug)]
 pub struct SimulatedContainer {
     /// Identity of the instance.
     pub id: String,
     ends: Option<(Instant, i32)>,
     ready: Option<Instant>,
     termination: Duration,
+    /// What answers commands in it.
+    pub exec: Option<Arc<dyn ExecSimulator>>,
 }
 
 impl SimulatedContainer {

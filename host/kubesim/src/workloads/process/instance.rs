@@ -9,6 +9,7 @@ use std::{
 use tokio::{io::AsyncReadExt, net::unix::pipe, process::Child, task::JoinHandle};
 
 use super::{
+    join::Joinable,
     logs::LogFiles,
     pidfd::Pidfd,
     probe::Exec,
@@ -27,6 +28,8 @@ pub struct Process {
     pub id: String,
     /// Runs something beside it.
     pub executor: Arc<ProcessExecutor>,
+    /// Runs something inside it.
+    pub joinable: Arc<Joinable>,
     child: Child,
     status: pipe::Receiver,
     report: Report,
@@ -54,6 +57,7 @@ impl Process {
         let init = pid.and_then(|pid| Pidfd::open(pid).ok());
         Ok(Self {
             id: uuid::Uuid::new_v4().to_string(),
+            joinable: Arc::new(Joinable::new(spawner, &executor.sandbox, pid)),
             executor,
             child: started.child,
             status: started.status,

@@ -4,15 +4,18 @@
 //! with the spawner's thread; and a watchdog ends what was not that far yet.
 
 pub mod backoff;
+mod enter;
 pub mod env;
 pub mod images;
 mod instance;
+pub mod join;
 pub mod logs;
 mod pidfd;
 pub mod probe;
 pub mod quantity;
 mod sandbox;
 mod spawner;
+mod terminal;
 pub mod volumes;
 mod watchdog;
 

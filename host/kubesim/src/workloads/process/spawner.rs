@@ -39,10 +39,7 @@ pub struct Spawned {
     pub status: pipe::Receiver,
 }
 
-struct Request {
-    launch: Launch,
-    answer: oneshot::Sender<io::Result<Spawned>>,
-}
+type Request = Box<dyn FnOnce() + Send>;
 
 /// Handle to the spawning thread; cheap to clone.
 #[derive(Clone)]
@@ -60,8 +57,7 @@ impl Spawner {
             .spawn(move || {
                 let _guard = runtime.enter();
                 while let Ok(request) = inbox.recv() {
-                    // Nobody waits for the answer any more: dropping `Spawned` kills what was started.
-                    let _ = request.answer.send(spawn(request.launch));
+                    request();
                 }
             })
             .context("starting the spawner thread")?;
@@ -70,9 +66,19 @@ impl Spawner {
 
     /// Starts one process.
     pub async fn spawn(&self, launch: Launch) -> io::Result<Spawned> {
+        self.run(|| spawn(launch)).await
+    }
+
+    /// Starts something in the thread: whatever it forks lives no longer than we do. Dropping what it returns must
+    /// end what it started, because nobody may be waiting for it any more.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        start: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
         let (answer, result) = oneshot::channel();
         let gone = || io::Error::other("the spawner thread has ended");
-        self.requests.send(Request { launch, answer }).map_err(|_| gone())?;
+        let request = Box::new(move || drop(answer.send(start())));
+        self.requests.send(request).map_err(|_| gone())?;
         result.await.map_err(|_| gone())?
     }
 }

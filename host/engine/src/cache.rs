@@ -5,6 +5,7 @@
 //! - A file is named by the digest of the component and the compatibility hash of the engine, and starts with the
 //!   checksum of the rest. Anything that is not exactly as it was written is compiled anew, never loaded.
 //! - A file appears whole or not at all.
+//! - It is bounded: what was not used for longest goes, never what was just kept.
 
 use anyhow::{Context, bail};
 use sha2::{Digest, Sha256};
@@ -15,20 +16,25 @@ use std::{
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, SystemTime},
 };
 use wasmtime::{Engine, component::Component};
 
 const MAGIC: &[u8; 8] = b"senren\x001";
 const HEADER: usize = MAGIC.len() + 32;
 
+/// A file that is being written is younger.
+const ABANDONED: Duration = Duration::from_secs(3600);
+
 pub(crate) struct Cache {
     dir: PathBuf,
+    max_bytes: u64,
     engine_hash: String,
 }
 
 impl Cache {
     /// Makes the directory if it isn't there; refuses one that isn't ours alone.
-    pub fn open(dir: &Path, engine: &Engine) -> anyhow::Result<Cache> {
+    pub fn open(dir: &Path, max_bytes: u64, engine: &Engine) -> anyhow::Result<Cache> {
         let shown = dir.display();
         fs::DirBuilder::new()
             .recursive(true)
@@ -38,7 +44,7 @@ impl Cache {
         let mut hasher = StableHasher(Sha256::new());
         engine.precompile_compatibility_hash().hash(&mut hasher);
         let engine_hash = hex(&hasher.0.finalize()[..8]);
-        let cache = Cache { dir: dir.to_owned(), engine_hash };
+        let cache = Cache { dir: dir.to_owned(), max_bytes, engine_hash };
         cache.claim().with_context(|| format!("cannot use {shown} for compiled plugins"))?;
         Ok(cache)
     }
@@ -68,6 +74,10 @@ impl Cache {
         Ok(())
     }
 
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// The component with this digest, if it was compiled by an engine like this one, and intact.
     pub fn load(&self, engine: &Engine, digest: &str) -> Option<Component> {
         let path = self.path(digest);
@@ -80,6 +90,8 @@ impl Cache {
         // says so, in a directory that only we can write to (`claim`). wasmtime checks version and settings.
         #[allow(unsafe_code)]
         let component = unsafe { Component::deserialize(engine, code) };
+        // What is used stays.
+        let _ = fs::File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
         component
             .inspect_err(|error| {
                 tracing::warn!(file = %path.display(), %error, "compiled plugin does not fit; compiling it anew");
@@ -92,6 +104,37 @@ impl Cache {
         if let Err(error) = self.try_store(digest, component) {
             tracing::warn!(dir = %self.dir.display(), %error, "cannot keep a compiled plugin");
         }
+        if let Err(error) = self.evict(&self.path(digest)) {
+            tracing::warn!(dir = %self.dir.display(), %error, "cannot tidy up compiled plugins");
+        }
+    }
+
+    /// Removes the longest unused until the rest is within bounds, and what a killed process left half-written.
+    fn evict(&self, keep: &Path) -> std::io::Result<()> {
+        let mut compiled = Vec::new();
+        for entry in fs::read_dir(&self.dir)? {
+            let path = entry?.path();
+            // Another process that shares the directory may have been faster.
+            let Ok(metadata) = fs::metadata(&path) else { continue };
+            let used = metadata.modified()?;
+            match path.extension().and_then(|extension| extension.to_str()) {
+                Some("compiled") => compiled.push((path != keep, used, metadata.len(), path)),
+                Some("tmp") if used.elapsed().is_ok_and(|age| age > ABANDONED) => fs::remove_file(&path)?,
+                _ => {}
+            }
+        }
+        // The one to keep comes first, then what was used last.
+        compiled.sort_by(|(evictable, used, ..), (other_evictable, other_used, ..)| {
+            evictable.cmp(other_evictable).then(other_used.cmp(used))
+        });
+        let mut total = 0;
+        for (evictable, _, len, path) in compiled {
+            total += len;
+            if evictable && total > self.max_bytes {
+                fs::remove_file(path)?;
+            }
+        }
+        Ok(())
     }
 
     fn try_store(&self, digest: &str, component: &Component) -> anyhow::Result<()> {

@@ -18,6 +18,26 @@ pub struct Limits {
     pub queue: usize,
 }
 
+/// No plugin can be given more memory than this.
+pub const MAX_MEMORY_BYTES: usize = 1 << 30;
+
+impl Limits {
+    /// What can't be had of it, in words.
+    pub fn check(&self) -> Result<(), String> {
+        let memory = self.memory_bytes;
+        if memory == 0 || !memory.is_multiple_of(1 << 16) || memory > MAX_MEMORY_BYTES {
+            return Err(format!(
+                "the memory limit of plugins must be a multiple of 64 KiB, at most {} MiB, and is {memory} bytes",
+                MAX_MEMORY_BYTES >> 20
+            ));
+        }
+        if self.deadline.is_zero() || self.output_bytes == 0 {
+            return Err("plugins need some time, and some room for an answer".into());
+        }
+        Ok(())
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Limits {
@@ -35,18 +55,28 @@ impl Default for Limits {
 pub struct EngineConfig {
     /// Threads that run plugins, two at least. This many calls can be under way at once.
     pub threads: usize,
-    /// What one call may use.
+    /// What one call may use, unless it is decided otherwise for its plugin.
     pub limits: Limits,
     /// Where compiled code is kept; made if it is not there, and must not be writable by anyone else. Without
     /// one, each start compiles every plugin.
     pub cache_dir: Option<PathBuf>,
+    /// What compiled code may take there; what was not used for longest goes first.
+    pub cache_bytes: u64,
+    /// A plugin that takes longer to compile is refused.
+    pub compile_limit: Duration,
 }
 
 impl Default for EngineConfig {
     /// One thread per processor, four at least: a plugin that hangs keeps a thread busy until its deadline.
     fn default() -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        EngineConfig { threads: processors.max(4), limits: Limits::default(), cache_dir: None }
+        EngineConfig {
+            threads: processors.max(4),
+            limits: Limits::default(),
+            cache_dir: None,
+            cache_bytes: 512 << 20,
+            compile_limit: Duration::from_secs(60),
+        }
     }
 }
 
@@ -76,9 +106,9 @@ pub(crate) fn wasmtime_config(limits: &Limits, threads: usize) -> Config {
         .max_memories_per_component(MEMORIES_PER_PLUGIN)
         .max_tables_per_component(TABLES_PER_PLUGIN)
         .max_tables_per_module(TABLES_PER_PLUGIN)
-        .max_memory_size(limits.memory_bytes)
+        .max_memory_size(MAX_MEMORY_BYTES)
         .table_elements(limits.table_elements)
-        .linear_memory_keep_resident(keep.min(limits.memory_bytes))
+        .linear_memory_keep_resident(keep)
         .table_keep_resident(limits.table_elements.saturating_mul(size_of::<usize>()))
         .pagemap_scan(Enabled::Auto);
 
@@ -90,6 +120,8 @@ pub(crate) fn wasmtime_config(limits: &Limits, threads: usize) -> Config {
         .cranelift_nan_canonicalization(true)
         .relaxed_simd_deterministic(true)
         .wasm_component_model(true)
+        // On the one thread that is made for it, and none of those that have something better to do.
+        .parallel_compilation(false)
         // Nothing in a call is asynchronous, and a store without the machinery for it is made faster.
         .concurrency_support(false)
         // These serve debuggers and profilers, and make compiled code larger and slower to load.

@@ -15,6 +15,7 @@
 
 mod cache;
 mod call;
+mod compile;
 mod config;
 mod describe;
 mod engine;
@@ -26,7 +27,7 @@ mod session;
 mod set;
 
 pub use call::CallError;
-pub use config::{EngineConfig, Limits};
+pub use config::{EngineConfig, Limits, MAX_MEMORY_BYTES};
 pub use describe::HOST_FEATURES;
 pub use engine::Engine;
 pub use load::{LoadError, Refusal};

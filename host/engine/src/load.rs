@@ -5,7 +5,7 @@ use crate::{
     cache::hex,
     call::Guard,
     describe::{self, Described},
-    plugin::{Durations, Exports, Inner},
+    plugin::{Durations, Exports, Inner, Tuning},
     simulated,
 };
 use sha2::{Digest, Sha256};
@@ -31,6 +31,12 @@ pub enum Refusal {
     /// Something else altogether.
     #[error("this is not a WebAssembly component: {0}")]
     NotAComponent(String),
+    /// The compiler takes too long for it.
+    #[error("the component takes longer than {0:?} to compile, which is the limit")]
+    TooSlow(std::time::Duration),
+    /// Others keep the compiler from it.
+    #[error("the compiler is busy with other components, which take very long")]
+    Busy,
     /// Damaged, or built with features that are not supported.
     #[error(
         "the component can't be compiled, because it is damaged or needs a feature that is not supported: {0}"
@@ -69,18 +75,10 @@ pub(crate) fn load(engine: &Engine, origin: &str, wasm: &[u8]) -> Result<Plugin,
     let durations = Durations::of(&descriptor.name);
     let engine = engine.clone();
     let origin = origin.to_owned();
-    Ok(Plugin::new(Inner {
-        engine,
-        lane,
-        origin,
-        digest,
-        component,
-        exports,
-        descriptor,
-        types,
-        config,
-        durations,
-    }))
+    let tuning = Tuning::of(&config, engine.limits().clone(), None);
+    let inner =
+        Inner { engine, lane, origin, digest, component, exports, descriptor, types, config, durations };
+    Ok(Plugin::new(inner, tuning))
 }
 
 /// So that the most common mistakes are told in plain words.
@@ -105,13 +103,20 @@ fn compiled(engine: &Engine, digest: &str, wasm: &[u8]) -> Result<Component, Ref
     if let Some(component) = cache.and_then(|cache| cache.load(&engine.inner.wasmtime, digest)) {
         return Ok(component);
     }
-    let component = Component::from_binary(&engine.inner.wasmtime, wasm)
-        .map_err(|error| Refusal::Invalid(format!("{error:#}").replace('\n', " ")))?;
-    // What is refused anyway isn't worth keeping.
-    if let (Some(cache), 0) = (cache, imports(engine, &component).len()) {
-        cache.store(digest, &component);
-    }
-    Ok(component)
+    let work = {
+        let (engine, digest, wasm) = (engine.clone(), digest.to_owned(), wasm.to_owned());
+        move || {
+            let component = Component::from_binary(&engine.inner.wasmtime, &wasm)?;
+            // What is refused anyway isn't worth keeping. Nobody may be waiting for it any more, but the next one who asks
+            // finds it.
+            if let (Some(cache), 0) = (&engine.inner.cache, imports(&engine, &component).len()) {
+                cache.store(&digest, &component);
+            }
+            Ok::<_, wasmtime::Error>(component)
+        }
+    };
+    let compiled = engine.inner.compiler.run(work)?;
+    compiled.map_err(|error| Refusal::Invalid(format!("{error:#}").replace('\n', " ")))
 }
 
 fn imports(engine: &Engine, component: &Component) -> Vec<String> {

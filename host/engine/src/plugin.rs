@@ -4,7 +4,7 @@
 //! where the contract says so, on an action that it knows, on an outcome that deletes nothing by mistake.
 
 use crate::{
-    CallError, Engine,
+    CallError, Engine, Limits,
     call::{self, Guard},
     pool::{Conduct, Full, LaneId, Start},
     wit,
@@ -24,7 +24,26 @@ use wasmtime::component::{ComponentExportIndex, ComponentNamedList, InstancePre,
 #[derive(Clone)]
 pub struct Plugin {
     pub(crate) inner: Arc<Inner>,
+    pub(crate) tuning: Arc<Tuning>,
     recorder: Option<Recorder>,
+}
+
+/// What an operator decided about a plugin.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Tuning {
+    pub limits: Limits,
+    /// The settings as the plugin is to see them, or what is wrong with them.
+    config: Result<String, Vec<Violation>>,
+}
+
+impl Tuning {
+    pub fn of(schema: &Schema, limits: Limits, settings: Option<&Value>) -> Tuning {
+        let mut config = settings.cloned().unwrap_or_else(|| Value::Object(Default::default()));
+        schema.apply_defaults(&mut config);
+        let violations = schema.validate(&config);
+        let config = if violations.is_empty() { Ok(config.to_string()) } else { Err(violations) };
+        Tuning { limits, config }
+    }
 }
 
 /// Is shown each call of `reconcile` and its answer.
@@ -118,13 +137,29 @@ impl Function {
 }
 
 impl Plugin {
-    pub(crate) fn new(inner: Inner) -> Plugin {
-        Plugin { inner: Arc::new(inner), recorder: None }
+    pub(crate) fn new(inner: Inner, tuning: Tuning) -> Plugin {
+        Plugin { inner: Arc::new(inner), tuning: Arc::new(tuning), recorder: None }
+    }
+
+    /// The same plugin, held to these limits and given these settings. Calls that are under way are not affected.
+    pub fn tuned(&self, limits: Limits, settings: Option<&Value>) -> Plugin {
+        let tuning = Tuning::of(&self.inner.config, limits, settings);
+        Plugin { tuning: Arc::new(tuning), ..self.clone() }
+    }
+
+    /// True where both do the same: the same component, with the same limits and settings.
+    pub fn same_as(&self, other: &Plugin) -> bool {
+        self.inner.digest == other.inner.digest && self.tuning == other.tuning
+    }
+
+    /// The operator's settings as `reconcile` is to see them, with defaults, as JSON, or what is wrong with them.
+    pub fn config(&self) -> Result<&str, &[Violation]> {
+        self.tuning.config.as_deref().map_err(Vec::as_slice)
     }
 
     /// The same plugin, whose calls of `reconcile` are shown to `recorder`.
     pub fn recorded(&self, recorder: Recorder) -> Plugin {
-        Plugin { inner: self.inner.clone(), recorder: Some(recorder) }
+        Plugin { recorder: Some(recorder), ..self.clone() }
     }
 
     /// SHA-256 of the component, in hexadecimal: what identifies a plugin.
@@ -238,7 +273,7 @@ impl Plugin {
         R: ComponentNamedList + Lift + Send + 'static,
     {
         let (answer, mut answered) = oneshot::channel();
-        let inner = Arc::clone(&self.inner);
+        let (inner, tuning) = (Arc::clone(&self.inner), Arc::clone(&self.tuning));
         let job = Box::new(move || {
             // Whoever asked has gone away meanwhile.
             if answer.is_closed() {
@@ -249,7 +284,7 @@ impl Plugin {
                 return Conduct::Skipped;
             };
             let started = Instant::now();
-            let result = call::call::<P, R>(&inner.component, export, &inner.engine.inner.limits, params);
+            let result = call::call::<P, R>(&inner.component, export, &tuning.limits, params);
             duration.record(started.elapsed());
             let conduct = result.as_ref().map_or_else(CallError::conduct, |_| Conduct::Answered);
             let _ = answer.send(result);

@@ -72,9 +72,9 @@ impl Plugin {
     /// call; one that keeps nothing between calls answers the same here.
     pub async fn session(&self, calls: Vec<Call>) -> Result<Session, CallError> {
         let (answer, answered) = oneshot::channel();
-        let inner = self.inner.clone();
+        let (inner, tuning) = (self.inner.clone(), self.tuning.clone());
         let job = Box::new(move || {
-            let session = run(&inner.component, &inner.exports, &inner.engine.inner.limits, calls);
+            let session = run(&inner.component, &inner.exports, &tuning.limits, calls);
             let conduct = match session.as_ref().map(|session| session.answers.last()) {
                 Ok(Some(Err(error))) => error.conduct(),
                 Ok(_) => Conduct::Answered,

@@ -1,7 +1,6 @@
 //! All plugins that a region serves, by type; made whole and replaced whole.
 
 use crate::{Engine, Plugin, ResourceType};
-use arc_swap::ArcSwap;
 use std::{
     collections::BTreeMap,
     ffi::OsStr,
@@ -9,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
+use tokio::sync::watch;
 
 /// A type, and the plugin that serves it.
 #[derive(Debug, Clone)]
@@ -149,23 +149,28 @@ fn load_file(engine: &Engine, file: &Path) -> Result<Plugin, String> {
 /// The current set: what a region consults at each step, and what a reload replaces.
 #[derive(Debug, Clone)]
 pub struct Plugins {
-    current: Arc<ArcSwap<PluginSet>>,
+    current: watch::Sender<Arc<PluginSet>>,
 }
 
 impl Plugins {
     /// Begins with `set`.
     pub fn new(set: PluginSet) -> Plugins {
-        Plugins { current: Arc::new(ArcSwap::from_pointee(set)) }
+        Plugins { current: watch::Sender::new(Arc::new(set)) }
     }
 
     /// The set as of now; hold on to it for one step, not longer.
     pub fn current(&self) -> Arc<PluginSet> {
-        self.current.load_full()
+        Arc::clone(&self.current.borrow())
+    }
+
+    /// Told of every set that replaces another.
+    pub fn subscribe(&self) -> watch::Receiver<Arc<PluginSet>> {
+        self.current.subscribe()
     }
 
     /// Replaces the set for every holder of this handle. Calls that are under way end with the plugin they began
     /// with.
     pub fn swap(&self, set: PluginSet) {
-        self.current.store(Arc::new(set));
+        self.current.send_replace(Arc::new(set));
     }
 }

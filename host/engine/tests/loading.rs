@@ -56,7 +56,7 @@ fn another_contract_is_refused() {
 #[test]
 fn a_component_that_needs_too_much_memory_is_refused() {
     refused(
-        &component("(component (core module $m (memory 2000)) (core instance (instantiate $m)))"),
+        &component("(component (core module $m (memory 20000)) (core instance (instantiate $m)))"),
         "exceeds",
     );
 }
@@ -110,7 +110,7 @@ fn holders_of_the_handle_see_a_set_that_replaced_another() {
 }
 
 fn with_cache(dir: &Path) -> anyhow::Result<Engine> {
-    Engine::new(EngineConfig { threads: 2, limits: Limits::default(), cache_dir: Some(dir.to_owned()) })
+    Engine::new(EngineConfig { threads: 2, cache_dir: Some(dir.to_owned()), ..EngineConfig::default() })
 }
 
 #[test]
@@ -135,6 +135,55 @@ fn compiled_code_is_kept_and_damaged_code_is_compiled_anew() {
     check(&compiled[..compiled.len() - 1]);
     check(b"");
     check(&compiled);
+}
+
+#[test]
+fn what_was_not_used_for_longest_leaves_the_cache() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = || {
+        let names = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        names.map(|name| name.into_string().unwrap()).collect::<std::collections::BTreeSet<_>>()
+    };
+    let load = |cache_bytes: u64, number: u8| {
+        let config =
+            EngineConfig { cache_dir: Some(dir.path().to_owned()), cache_bytes, ..EngineConfig::default() };
+        let plugin =
+            Engine::new(config).unwrap().load("x", &common::another(common::misbehaving_wasm(), number));
+        // Times of files are not finer than this everywhere.
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        plugin.unwrap().digest()[..8].to_owned()
+    };
+    let all = |digests: &[&String]| {
+        let found: Vec<_> = files().into_iter().map(|name| name[..8].to_owned()).collect();
+        let mut wanted: Vec<_> = digests.iter().map(|digest| (*digest).clone()).collect();
+        wanted.sort();
+        assert_eq!(found, wanted);
+    };
+    let (first, second) = (load(u64::MAX, 1), load(u64::MAX, 2));
+    all(&[&first, &second]);
+    load(u64::MAX, 1);
+    let one = fs::metadata(dir.path().join(files().first().unwrap())).unwrap().len();
+    let third = load(2 * one + one / 2, 3);
+    all(&[&first, &third]);
+    let fourth = load(0, 4);
+    all(&[&fourth]);
+}
+
+#[test]
+fn what_takes_too_long_to_compile_is_refused_and_there_when_it_is_asked_for_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let compile_limit = std::time::Duration::from_millis(1);
+    let config =
+        EngineConfig { cache_dir: Some(dir.path().to_owned()), compile_limit, ..EngineConfig::default() };
+    let engine = Engine::new(config).unwrap();
+    let wasm = common::misbehaving_wasm();
+    let error = engine.load("x", wasm).unwrap_err().to_string();
+    assert!(error.contains("takes longer than 1ms to compile"), "{error}");
+    let started = std::time::Instant::now();
+    while engine.load("x", wasm).is_err() {
+        assert!(started.elapsed() < std::time::Duration::from_secs(60), "it never came to its end");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
 }
 
 #[test]

@@ -136,6 +136,23 @@ async fn a_full_queue_refuses_further_calls_of_that_plugin_only() {
 }
 
 #[tokio::test]
+async fn limits_and_settings_are_those_of_the_plugin_that_was_tuned() {
+    let plugin = misbehaving(limits());
+    let little = Limits { memory_bytes: 1 << 16, ..limits() };
+    let tuned = plugin.tuned(little, None);
+    is(&tuned.reconcile(input("{}")).await.unwrap_err(), "PluginLimit", "and may have 65536");
+    assert!(plugin.reconcile(input("{}")).await.unwrap().status.ready, "the other is as it was");
+    assert!(!tuned.same_as(&plugin));
+    assert!(plugin.tuned(limits(), None).same_as(&plugin));
+    let set = plugin.tuned(limits(), Some(&serde_json::json!({"unheard": "of"})));
+    assert!(!set.same_as(&plugin));
+    let violations: Vec<_> =
+        set.config().unwrap_err().iter().map(|violation| violation.path.clone()).collect();
+    assert_eq!(violations, ["/unheard"]);
+    assert_eq!(plugin.config(), Ok("{}"));
+}
+
+#[tokio::test]
 async fn calls_share_nothing() {
     let plugin = misbehaving(limits());
     let answers = join_all((0..64).map(|_| plugin.reconcile(input(r#"{"size":1}"#)))).await;

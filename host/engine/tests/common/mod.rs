@@ -18,6 +18,12 @@ pub fn misbehaving_wasm() -> &'static [u8] {
     })
 }
 
+/// Another version of a component: it does the same, and has another digest.
+pub fn another(wasm: &[u8], number: u8) -> Vec<u8> {
+    // A custom section: its id, its size, the length of its name, its name.
+    [wasm, &[0, 3, 1, b'v', number]].concat()
+}
+
 pub fn limits() -> Limits {
     Limits { deadline: Duration::from_millis(200), ..Limits::default() }
 }
@@ -26,7 +32,8 @@ pub fn limits() -> Limits {
 pub fn engine(limits: Limits) -> Engine {
     static CACHE: OnceLock<tempfile::TempDir> = OnceLock::new();
     let cache_dir = CACHE.get_or_init(|| tempfile::tempdir().unwrap()).path().to_owned();
-    Engine::new(EngineConfig { threads: 4, limits, cache_dir: Some(cache_dir) }).unwrap()
+    let config = EngineConfig { threads: 4, limits, cache_dir: Some(cache_dir), ..EngineConfig::default() };
+    Engine::new(config).unwrap()
 }
 
 pub fn misbehaving(limits: Limits) -> Plugin {

@@ -1,43 +1,446 @@
-//! Work that a plugin asks the host to do, answered in a later call.
+//! Work that a plugin asks the host to do, so that a pure function can look inside a database.
 //!
-//! Every ask gets an answer, also one that this host can't do: a plugin that waits for none would wait for ever.
+//! A desk: what each resource asks for lies here until its plugin no longer asks for it. A step files the asks of an
+//! outcome and takes the answers that are there; it never waits. What is due is done beside it, at a bounded pace, and
+//! its answer wakes the resource. Answers are kept in memory only: after a restart everything is done again, so what
+//! an ask changes must be something that can be done twice.
+//!
+//! Invariants:
+//! - every ask gets an answer, also one that can't be done: a plugin that waits for none would wait for ever;
+//! - of one id of one resource at most one is under way, whatever is asked for meanwhile;
+//! - an answer is filed only with the very ask it was made for, and only while that is still asked for;
+//! - nothing of a resource outlives it.
 
+mod exec;
+mod pace;
+mod params;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use kube::ResourceExt as _;
+use parking_lot::Mutex;
 use senren_engine::wit;
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::sync::Notify;
 
-/// Answers every ask. One that was answered before with the same id keeps that answer, so that the plugin sees the
-/// same input again.
-pub(crate) fn answer(asks: &[wit::Ask], before: &[wit::Answer], now_ms: u64) -> Vec<wit::Answer> {
-    asks.iter()
-        .map(|ask| match before.iter().find(|answer| answer.id == ask.id) {
-            Some(answer) => answer.clone(),
-            None => unsupported(ask, now_ms),
-        })
-        .collect()
+pub(crate) use exec::Owner;
+use pace::Pace;
+use params::Exec;
+
+use crate::{
+    api::Kube,
+    clock::{Clock, millis},
+    observe::{Observed, controlled_by},
+    resource::{CustomResource, Key},
+};
+
+/// How much a plugin may ask for, and how fast.
+#[derive(Debug, Clone)]
+pub struct AskLimits {
+    /// How many are under way at once, of all resources.
+    pub concurrency: usize,
+    /// Of one resource.
+    pub per_resource: usize,
+    /// How many are begun per second for one resource, in the long run.
+    pub rate: f64,
+    /// And in a burst.
+    pub burst: u32,
+    /// Longest time that one may take.
+    pub timeout: Duration,
+    /// How much is kept of each stream of output, in bytes.
+    pub output: usize,
 }
 
-fn unsupported(ask: &wit::Ask, now_ms: u64) -> wit::Answer {
-    let error = format!("asks of kind {:?} are not supported by this host yet", ask.kind);
-    wit::Answer {
-        id: ask.id.clone(),
-        ok: false,
-        output: json!({"error": error}).to_string(),
-        observed_at_ms: now_ms,
+impl Default for AskLimits {
+    fn default() -> Self {
+        Self {
+            concurrency: 64,
+            per_resource: 8,
+            rate: 20.0,
+            burst: 64,
+            timeout: Duration::from_secs(10),
+            output: 64 * 1024,
+        }
     }
+}
+
+/// More of one resource are a bug of its plugin.
+const MAX_ASKS: usize = 256;
+const MAX_ID: usize = 253;
+/// An answer is at least that fresh, in milliseconds.
+const MIN_AGE: u64 = 50;
+/// First and longest pause after work that could not be done, in milliseconds; doubled each time.
+const BACK_OFF: u64 = 100;
+const MAX_BACK_OFF: u64 = 10_000;
+
+/// See the module. Clones share the desk.
+#[derive(Clone)]
+pub(crate) struct Asks(Arc<Desk>);
+
+struct Desk {
+    state: Mutex<State>,
+    /// Rung when something may be due earlier than it was.
+    changed: Notify,
+    limits: AskLimits,
+    clock: Arc<dyn Clock>,
+}
+
+#[derive(Default)]
+struct State {
+    resources: HashMap<Key, Resource>,
+    /// What is to be done, by when: time, resource, id. Without what is under way.
+    due: BTreeSet<(u64, Key, String)>,
+    /// Ids that are under way, by uid of their resource.
+    running: HashMap<String, HashSet<String>>,
+    last_number: u64,
+}
+
+struct Resource {
+    uid: String,
+    controls: BTreeSet<String>,
+    pace: Pace,
+    asks: BTreeMap<String, Ask>,
+}
+
+/// One ask of a resource.
+struct Ask {
+    /// Tells it from another that has its id.
+    number: u64,
+    kind: String,
+    params: String,
+    /// `None`: it can't be done, and the answer says why.
+    work: Option<Exec>,
+    answer: Option<wit::Answer>,
+    /// Times in a row that it could not be done.
+    failures: u32,
+    /// Its place in what is due.
+    at: Option<u64>,
+}
+
+/// An ask that is under way. Dropping it unfinished lets it be done again.
+pub(crate) struct Job {
+    asks: Asks,
+    key: Key,
+    owner: Owner,
+    id: String,
+    number: u64,
+    work: Exec,
+    done: bool,
+}
+
+impl Asks {
+    pub(crate) fn new(limits: AskLimits, clock: Arc<dyn Clock>) -> Self {
+        Self(Arc::new(Desk { state: Mutex::default(), changed: Notify::new(), limits, clock }))
+    }
+
+    pub(crate) fn limits(&self) -> &AskLimits {
+        &self.0.limits
+    }
+
+    fn now(&self) -> u64 {
+        millis(self.0.clock.now())
+    }
+
+    /// The answers that are there to what the resource last asked.
+    pub(crate) fn answers(&self, resource: &CustomResource) -> Vec<wit::Answer> {
+        let state = self.0.state.lock();
+        let standing = state.resources.get(&resource.key).filter(|standing| standing.uid == resource.uid);
+        standing.map_or_else(Vec::new, Resource::answers)
+    }
+
+    /// Takes `asks` as all that the resource asks for, and returns the answers that are there. `Err`: they break the
+    /// contract, and what was asked before stands.
+    pub(crate) fn stand(
+        &self,
+        resource: &CustomResource,
+        asks: &[wit::Ask],
+        observed: &Observed,
+    ) -> Result<Vec<wit::Answer>, String> {
+        check(asks)?;
+        let now = self.now();
+        let mut state = self.0.state.lock();
+        if asks.is_empty() && !state.resources.contains_key(&resource.key) {
+            return Ok(vec![]);
+        }
+        let answers = state.stand(resource, asks, controls(resource, observed), now, &self.0.limits);
+        drop(state);
+        self.0.changed.notify_one();
+        Ok(answers)
+    }
+
+    /// The resource is gone, or nobody asks for it any more.
+    pub(crate) fn forget(&self, key: &Key) {
+        self.0.state.lock().forget(key);
+    }
+
+    /// When the resource's next ask is due, in milliseconds since 1970.
+    pub(crate) fn next_due(&self, key: &Key) -> Option<u64> {
+        let state = self.0.state.lock();
+        state.resources.get(key)?.asks.values().filter_map(|ask| ask.at).min()
+    }
+
+    /// Waits for something to do.
+    pub(crate) async fn next(&self) -> Job {
+        loop {
+            let changed = self.0.changed.notified();
+            match self.take(None) {
+                Ok(job) => return job,
+                Err(None) => changed.await,
+                Err(Some(at)) => {
+                    let wait = Duration::from_millis(at.saturating_sub(self.now()).max(1));
+                    // Either way something may be due now.
+                    let _ = tokio::time::timeout(wait, changed).await;
+                }
+            }
+        }
+    }
+
+    /// Something that is due, of one resource or of any; or when something will be.
+    pub(crate) fn take(&self, of: Option<&Key>) -> Result<Job, Option<u64>> {
+        let now = self.now();
+        let taken = self.0.state.lock().take(of, now, &self.0.limits);
+        taken.map(|(key, owner, id, number, work)| Job {
+            asks: self.clone(),
+            key,
+            owner,
+            id,
+            number,
+            work,
+            done: false,
+        })
+    }
+}
+
+impl Job {
+    /// Does the work and files its answer. Returns the resource to wake, if it still waits for that.
+    pub(crate) async fn run(mut self, kube: &Kube) -> Option<Key> {
+        let started = std::time::Instant::now();
+        let result = exec::run(kube, &self.owner, &self.work, self.asks.limits().output).await;
+        let outcome = if result.is_ok() { "done" } else { "failed" };
+        metrics::counter!("senren_asks_total", "type" => self.key.type_name.clone(), "outcome" => outcome)
+            .increment(1);
+        metrics::histogram!("senren_ask_seconds", "type" => self.key.type_name.clone())
+            .record(started.elapsed());
+        if let Err(error) = &result {
+            tracing::debug!(resource = %self.key, ask = self.id, error, "an ask could not be done");
+        }
+        self.finish(result)
+    }
+
+    fn finish(&mut self, result: Result<Value, String>) -> Option<Key> {
+        self.done = true;
+        let now = self.asks.now();
+        let filed = self.asks.0.state.lock().finish(self, Some(result), now);
+        self.asks.0.changed.notify_one();
+        filed.then(|| self.key.clone())
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        if !self.done {
+            let now = self.asks.now();
+            self.asks.0.state.lock().finish(self, None, now);
+            self.asks.0.changed.notify_one();
+        }
+    }
+}
+
+impl Resource {
+    fn answers(&self) -> Vec<wit::Answer> {
+        self.asks.values().filter_map(|ask| ask.answer.clone()).collect()
+    }
+}
+
+impl Ask {
+    fn new(ask: &wit::Ask, number: u64, now: u64, limits: &AskLimits) -> Self {
+        let work = match ask.kind.as_str() {
+            "exec" => Exec::parse(&ask.params, limits.timeout),
+            other => Err(format!("asks of kind {other:?} are not known to this host, only exec is")),
+        };
+        let (kind, params) = (ask.kind.clone(), ask.params.clone());
+        let (work, answer) = match work {
+            Ok(work) => (Some(work), None),
+            Err(problem) => (None, Some(answer(&ask.id, Err(problem), now))),
+        };
+        Self { number, kind, params, work, answer, failures: 0, at: None }
+    }
+
+    fn is(&self, ask: &wit::Ask) -> bool {
+        self.kind == ask.kind && self.params == ask.params
+    }
+
+    /// Files the answer, and says when it is to be made anew.
+    fn file(&mut self, id: &str, result: Result<Value, String>, now: u64) -> u64 {
+        self.failures = if result.is_ok() { 0 } else { self.failures.saturating_add(1) };
+        self.answer = Some(answer(id, result, now));
+        let max_age = self.work.as_ref().map_or(0, |work| ms(work.max_age));
+        let pause = match self.failures {
+            0 => max_age.max(MIN_AGE),
+            failures => BACK_OFF.saturating_mul(1 << (failures - 1).min(16)).min(MAX_BACK_OFF),
+        };
+        now.saturating_add(pause)
+    }
+}
+
+impl State {
+    fn stand(
+        &mut self,
+        resource: &CustomResource,
+        asks: &[wit::Ask],
+        controls: BTreeSet<String>,
+        now: u64,
+        limits: &AskLimits,
+    ) -> Vec<wit::Answer> {
+        let key = &resource.key;
+        if self.resources.get(key).is_some_and(|standing| standing.uid != resource.uid) {
+            self.forget(key);
+        }
+        let mut standing = self.resources.remove(key).unwrap_or_else(|| Resource {
+            uid: resource.uid.clone(),
+            controls: BTreeSet::new(),
+            pace: Pace::new(limits.burst, now),
+            asks: BTreeMap::new(),
+        });
+        standing.controls = controls;
+        let mut before = std::mem::take(&mut standing.asks);
+        for ask in asks {
+            let known = before.remove(&ask.id);
+            let (known, replaced) = match known {
+                Some(known) if known.is(ask) => (Some(known), None),
+                other => (None, other),
+            };
+            self.unschedule(key, &ask.id, replaced);
+            let ask_now = known.unwrap_or_else(|| {
+                self.last_number += 1;
+                let mut new = Ask::new(ask, self.last_number, now, limits);
+                // What is under way comes to its end first.
+                if new.work.is_some() && !self.is_running(&resource.uid, &ask.id) {
+                    new.at = Some(now);
+                    self.due.insert((now, key.clone(), ask.id.clone()));
+                }
+                new
+            });
+            standing.asks.insert(ask.id.clone(), ask_now);
+        }
+        for (id, dropped) in before {
+            self.unschedule(key, &id, Some(dropped));
+        }
+        let answers = standing.answers();
+        self.resources.insert(key.clone(), standing);
+        answers
+    }
+
+    fn forget(&mut self, key: &Key) {
+        let asks = self.resources.remove(key).map(|standing| standing.asks).unwrap_or_default();
+        for (id, ask) in asks {
+            self.unschedule(key, &id, Some(ask));
+        }
+    }
+
+    fn unschedule(&mut self, key: &Key, id: &str, ask: Option<Ask>) {
+        if let Some(at) = ask.and_then(|ask| ask.at) {
+            self.due.remove(&(at, key.clone(), id.to_owned()));
+        }
+    }
+
+    fn is_running(&self, uid: &str, id: &str) -> bool {
+        self.running.get(uid).is_some_and(|ids| ids.contains(id))
+    }
+
+    #[allow(clippy::type_complexity)] // the parts of a job, which only `Asks` can make
+    fn take(
+        &mut self,
+        of: Option<&Key>,
+        now: u64,
+        limits: &AskLimits,
+    ) -> Result<(Key, Owner, String, u64, Exec), Option<u64>> {
+        loop {
+            let is_meant = |key: &Key| of.is_none_or(|of| of == key);
+            let may_run = |key: &Key| {
+                let uid = self.resources.get(key).map(|standing| &standing.uid);
+                let running = uid.and_then(|uid| self.running.get(uid)).map_or(0, HashSet::len);
+                running < limits.per_resource.max(1)
+            };
+            let mut waiting = self.due.iter().filter(|(_, key, _)| is_meant(key));
+            let next = waiting.find(|(at, key, _)| *at > now || may_run(key)).cloned();
+            let Some((at, key, id)) = next else { return Err(None) };
+            if at > now {
+                return Err(Some(at));
+            }
+            self.due.remove(&(at, key.clone(), id.clone()));
+            let Some(standing) = self.resources.get_mut(&key) else { continue };
+            let Some(ask) = standing.asks.get_mut(&id) else { continue };
+            let Some(work) = ask.work.clone() else { continue };
+            if let Err(later) = standing.pace.take(limits.rate, limits.burst, now) {
+                ask.at = Some(later);
+                self.due.insert((later, key, id));
+                continue;
+            }
+            ask.at = None;
+            let namespace = key.namespace.clone();
+            let owner = Owner { namespace, uid: standing.uid.clone(), controls: standing.controls.clone() };
+            self.running.entry(standing.uid.clone()).or_default().insert(id.clone());
+            return Ok((key, owner, id, ask.number, work));
+        }
+    }
+
+    /// A job is over; without a result if it was given up. True where its answer was still asked for.
+    fn finish(&mut self, job: &Job, result: Option<Result<Value, String>>, now: u64) -> bool {
+        if let Some(ids) = self.running.get_mut(&job.owner.uid) {
+            ids.remove(&job.id);
+            if ids.is_empty() {
+                self.running.remove(&job.owner.uid);
+            }
+        }
+        let standing = self.resources.get_mut(&job.key).filter(|standing| standing.uid == job.owner.uid);
+        let Some(ask) = standing.and_then(|standing| standing.asks.get_mut(&job.id)) else { return false };
+        let (filed, at) = match result {
+            Some(result) if ask.number == job.number => (true, ask.file(&job.id, result, now)),
+            _ => (false, now),
+        };
+        if ask.work.is_some() {
+            ask.at = Some(at);
+            self.due.insert((at, job.key.clone(), job.id.clone()));
+        }
+        filed
+    }
+}
+
+/// What would leave open which answer belongs to which ask, or what only a bug asks for.
+fn check(asks: &[wit::Ask]) -> Result<(), String> {
+    if asks.len() > MAX_ASKS {
+        return Err(format!("{} asks, at most {MAX_ASKS} are allowed", asks.len()));
+    }
+    let mut seen = HashSet::new();
+    match asks.iter().find(|ask| ask.id.len() > MAX_ID || !seen.insert(&ask.id)) {
+        Some(ask) if ask.id.len() > MAX_ID => {
+            Err(format!("an ask's id is longer than {MAX_ID} bytes: {:.40}…", ask.id))
+        }
+        Some(ask) => Err(format!("two asks have the id {:?}", ask.id)),
+        None => Ok(()),
+    }
+}
+
+/// The uids of what the resource controls.
+fn controls(resource: &CustomResource, observed: &Observed) -> BTreeSet<String> {
+    let own = observed.iter().filter(|(_, object)| controlled_by(object, &resource.uid));
+    own.filter_map(|(_, object)| object.uid()).collect()
+}
+
+fn answer(id: &str, result: Result<Value, String>, now: u64) -> wit::Answer {
+    let ok = result.is_ok();
+    let output = result.unwrap_or_else(|problem| json!({"error": problem})).to_string();
+    wit::Answer { id: id.to_owned(), ok, output, observed_at_ms: now }
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_ask_is_answered_and_stays_answered() {
-        let ask = wit::Ask { id: "slots".into(), kind: "exec".into(), params: "{}".into() };
-        let first = answer(std::slice::from_ref(&ask), &[], 1);
-        assert_eq!(first.len(), 1);
-        assert!(
-            first.iter().all(|answer| !answer.ok && answer.output.contains("not supported by this host yet"))
-        );
-        assert_eq!(answer(std::slice::from_ref(&ask), &first, 2), first);
-    }
-}
+mod tests;

@@ -61,6 +61,7 @@ pub async fn run(reconciler: Arc<Reconciler>, shutdown: CancellationToken) {
         reconciler,
     });
     driver.spawn(driver.clone().follow_plugins());
+    driver.spawn(driver.clone().follow_asks());
     shutdown.cancelled().await;
     driver.tasks.close();
     let _ = tokio::time::timeout(GRACE, driver.tasks.wait()).await;
@@ -229,6 +230,22 @@ impl Driver {
             self.tasks.spawn(async move {
                 driver.work(&queue, lease).await;
                 drop(permit);
+            });
+        }
+    }
+
+    /// Does what plugins ask for, beside the steps, and wakes the resource that waits for it.
+    async fn follow_asks(self: Arc<Self>) {
+        let asks = self.reconciler.asks();
+        let slots = Arc::new(Semaphore::new(asks.limits().concurrency.max(1)));
+        while let Ok(slot) = slots.clone().acquire_owned().await {
+            let job = asks.next().await;
+            let driver = self.clone();
+            self.spawn(async move {
+                if let Some(key) = driver.reconciler.answer(job).await {
+                    driver.queue(&key.type_name).push(key, Lane::Urgent);
+                }
+                drop(slot);
             });
         }
     }

@@ -7,12 +7,17 @@
 //!
 //! It knows nothing of Kafka or of the control plane, and keeps nothing that it could not lose: what must last is in
 //! the custom resource's status and on the objects themselves.
+//!
+//! A region runs it by [`run`]. A test or a tool can do without that: [`Reconciler::reconcile_now`] is one step on what
+//! the API server says now, [`Reconciler::answer_due`] does what the plugin then asks for, and [`Surroundings`] says what
+//! time it is and sees every call of the plugin.
 
 mod api;
 mod apply;
 mod asks;
 mod cache;
 mod claims;
+mod clock;
 pub mod crd;
 mod drive;
 mod events;
@@ -37,11 +42,13 @@ use serde_json::Value;
 
 pub use crate::{
     api::within,
+    asks::AskLimits,
+    clock::{Clock, SystemClock},
     drive::run,
     failure::{Failure as ReconcileError, Retry},
     kind::{ApiKind, InvalidKind, ObjectId},
     observe::Observed,
-    reconcile::Reconciler,
+    reconcile::{Reconciler, Recorder, Surroundings},
 };
 
 /// What an operator decides about reconciling in a region.
@@ -59,6 +66,8 @@ pub struct Settings {
     pub resync: Duration,
     /// How many resources of one type are reconciled at once.
     pub concurrency: usize,
+    /// How much the plugins may ask the host to do.
+    pub asks: AskLimits,
 }
 
 impl Settings {
@@ -71,6 +80,7 @@ impl Settings {
             plugin_config: BTreeMap::new(),
             resync: Duration::from_secs(600),
             concurrency: 16,
+            asks: AskLimits::default(),
         }
     }
 }

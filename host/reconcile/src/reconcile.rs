@@ -8,15 +8,18 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use kube::{Api, Client, api::DynamicObject};
 use parking_lot::{Mutex, RwLock};
-use senren_engine::{Plugins, wit};
+use senren_engine::{CallError, Plugins, Served, wit};
 
 use crate::{
     Settings,
     api::{Kube, api_failure},
+    asks::{Asks, Job},
     cache::Cache,
     claims,
+    clock::{Clock, SystemClock},
     failure::Failure,
     kind::{ApiKind, ObjectId},
     names,
@@ -26,12 +29,36 @@ use crate::{
     step::{Memo, Step},
 };
 
+/// Sees every call of a plugin's `reconcile`, with all that its answer depends on: what a replay needs.
+pub trait Recorder: Send + Sync {
+    /// `input` was answered so. Called on the path of the step: it must not wait.
+    fn record(&self, input: &wit::Input, answer: &Result<wit::Outcome, CallError>);
+}
+
+/// What a reconciler takes from its surroundings besides the Kubernetes API; a test or a replay brings its own.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// What time it is, for plugins, statuses and asks.
+    pub clock: Arc<dyn Clock>,
+    /// Who sees the calls of plugins.
+    pub recorder: Option<Arc<dyn Recorder>>,
+}
+
+impl Default for Surroundings {
+    /// The machine's clock, and nobody else.
+    fn default() -> Self {
+        Self { clock: Arc::new(SystemClock::default()), recorder: None }
+    }
+}
+
 /// Reconciles one resource at a time; see the crate.
 pub struct Reconciler {
     settings: Settings,
     plugins: Plugins,
+    surroundings: Surroundings,
     kube: Kube,
     cache: Arc<Cache>,
+    asks: Asks,
     plane_labels: BTreeMap<String, String>,
     /// Types that were ever served here: their resources exist whether or not a plugin does.
     types: RwLock<HashMap<String, Arc<wit::ResourceType>>>,
@@ -52,11 +79,18 @@ fn kind_of(resource_type: &wit::ResourceType) -> ApiKind {
 impl Reconciler {
     /// A reconciler of everything that `plugins` serve.
     pub fn new(client: Client, plugins: Plugins, settings: Settings) -> Self {
+        Self::within(Surroundings::default(), client, plugins, settings)
+    }
+
+    /// As [`Self::new`], with another clock, or a recorder.
+    pub fn within(surroundings: Surroundings, client: Client, plugins: Plugins, settings: Settings) -> Self {
         let cache = Arc::new(Cache::default());
         let plane_labels = names::plane_labels(&settings.region);
         Self {
+            asks: Asks::new(settings.asks.clone(), surroundings.clock.clone()),
             settings,
             plugins,
+            surroundings,
             kube: Kube::new(client, cache.clone()),
             cache,
             plane_labels,
@@ -88,6 +122,24 @@ impl Reconciler {
 
     pub(crate) fn client(&self) -> Client {
         self.kube.client()
+    }
+
+    pub(crate) fn asks(&self) -> &Asks {
+        &self.asks
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.surroundings.clock.now()
+    }
+
+    /// Calls the plugin's `reconcile`, and has it recorded.
+    pub(crate) async fn call(&self, served: &Served, input: wit::Input) -> Result<wit::Outcome, CallError> {
+        let Some(recorder) = &self.surroundings.recorder else {
+            return served.plugin.reconcile(input).await;
+        };
+        let answer = served.plugin.reconcile(input.clone()).await;
+        recorder.record(&input, &answer);
+        answer
     }
 
     pub(crate) fn add_type(&self, resource_type: &wit::ResourceType) {
@@ -147,8 +199,9 @@ impl Reconciler {
         let mut step = Step::new(self, resource, observed, memo);
         let result = step.run().await;
         let result = step.conclude(result).await;
-        if let Some(memo) = step.remember() {
-            self.memos.lock().insert(key.clone(), memo);
+        match step.remember() {
+            Some(memo) => drop(self.memos.lock().insert(key.clone(), memo)),
+            None => self.asks.forget(&key),
         }
         let outcome = result.as_ref().map_or_else(|failure| failure.reason().to_owned(), |_| "ok".to_owned());
         metrics::counter!("senren_reconciles_total", "type" => key.type_name.clone(), "outcome" => outcome)
@@ -167,7 +220,10 @@ impl Reconciler {
         let wit = &served.resource_type.wit;
         let api: Api<DynamicObject> = Api::namespaced_with(self.client(), &key.namespace, &api_resource(wit));
         let read = api.get_opt(&key.name).await.map_err(|source| api_failure("it can't be read", source))?;
-        let Some(object) = read else { return Ok(None) };
+        let Some(object) = read else {
+            self.forget(key);
+            return Ok(None);
+        };
         let Some(resource) = self.parse(wit, object) else { return Ok(None) };
         let kinds: BTreeSet<ApiKind> = kinds_of(wit).into_iter().chain(host_kinds()).collect();
         let kinds: Vec<ApiKind> = kinds.into_iter().collect();
@@ -187,12 +243,39 @@ impl Reconciler {
             return Ok(None);
         }
         let Some(object) = self.cached(key) else {
-            self.memos.lock().remove(key);
+            self.forget(key);
             return Ok(None);
         };
         let Some(resource) = self.parse(&resource_type, object.as_ref().clone()) else { return Ok(None) };
         let observed = Observed::sort(self.cache.group(&key.namespace, &key.name), &resource);
         self.reconcile(resource, &observed).await
+    }
+
+    /// Does what the resource's plugin asked for and is due, one after the other, and returns how much that was: for
+    /// callers without the driver, which does so by itself. The answers are there for the next step.
+    pub async fn answer_due(&self, key: &Key) -> usize {
+        let mut answered = 0;
+        while let Ok(job) = self.asks.take(Some(key)) {
+            self.answer(job).await;
+            answered += 1;
+        }
+        answered
+    }
+
+    /// When something that the resource's plugin asked for will next be due: milliseconds since 1970.
+    pub fn next_due(&self, key: &Key) -> Option<u64> {
+        self.asks.next_due(key)
+    }
+
+    /// Does what a plugin asked for. Returns the resource to wake.
+    pub(crate) async fn answer(&self, job: Job) -> Option<Key> {
+        job.run(&self.kube).await
+    }
+
+    /// Nothing of a resource outlives it.
+    fn forget(&self, key: &Key) {
+        self.memos.lock().remove(key);
+        self.asks.forget(key);
     }
 
     /// The kinds that are watched for a type: what its plugin may own or see, and what the host must.

@@ -3,20 +3,16 @@
 //! Whatever goes wrong ends the step before anything else is changed, and is shown on the resource: nothing is applied
 //! or pruned after a fault of the plugin or a refusal of the guard.
 
-use std::{
-    collections::BTreeSet,
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
-use jiff::Timestamp;
 use senren_engine::{Served, wit};
 use serde_json::{Map, Value};
 
 use crate::{
     api::Change,
     apply::{self, Settled},
-    asks, claims,
+    claims,
+    clock::millis,
     events::{self, Said},
     failure::{Failure, Retry, listed},
     finalizer::{self, End},
@@ -96,14 +92,17 @@ impl<'a> Step<'a> {
         }
         let plugins = self.reconciler.plugins().current();
         let type_name = &self.resource.key.type_name;
-        let served = plugins.get(type_name).ok_or_else(|| Failure::NoPlugin(type_name.clone()))?;
+        let Some(served) = plugins.get(type_name) else {
+            self.reconciler.asks().forget(&self.resource.key);
+            return Err(Failure::NoPlugin(type_name.clone()));
+        };
 
         finalizer::hold(self.reconciler.kube(), &mut self.resource).await?;
         let spec = self.admit(served).await?;
         let wanted = self.ask(served, &spec).await?;
         let applied = self.apply(&wanted.children).await;
         let changed = !matches!(applied, Ok(Change::None));
-        self.status.observe(&wanted.outcome.status, wanted.details, changed, Timestamp::now());
+        self.status.observe(&wanted.outcome.status, wanted.details, changed, self.reconciler.now());
         applied?;
         if self.resource.deleting() && wanted.children.is_empty() {
             return self.finish().await;
@@ -132,7 +131,7 @@ impl<'a> Step<'a> {
             }
         };
         let violations = answer.as_ref().err().map(String::as_str);
-        self.status.set_accepted(violations, Timestamp::now());
+        self.status.set_accepted(violations, self.reconciler.now());
         match answer {
             Ok(admitted) => Ok(admitted),
             Err(_) if self.resource.deleting() || !self.resource.senren_uid.is_empty() => {
@@ -166,10 +165,11 @@ impl<'a> Step<'a> {
     async fn ask(&mut self, served: &Served, spec: &str) -> Result<Wanted, Failure> {
         let kube = self.reconciler.kube();
         let config = self.configure(served)?;
-        let (mut states, mut answers) = (secrets::known(self.observed), vec![]);
+        let asks = self.reconciler.asks();
+        let (mut states, mut answers) = (secrets::known(self.observed), asks.answers(&self.resource));
         for round in 1.. {
             let input = self.input(served, (spec, &config), &states, &answers);
-            let outcome = served.plugin.reconcile(input).await.map_err(Failure::Plugin)?;
+            let outcome = self.reconciler.call(served, input).await.map_err(Failure::Plugin)?;
             let rules = self.rules(served, &outcome, &states);
             let secrets = secrets::check(&outcome.secrets, &rules)?;
             let children = guard::guard(&outcome.children, &rules).map_err(Failure::GuardRefused)?;
@@ -179,7 +179,8 @@ impl<'a> Step<'a> {
 
             let ensured = secrets::ensure(kube, &rules, &secrets, self.observed).await?;
             self.status.secrets = secrets::records(&secrets, &ensured, &self.status.secrets);
-            let answered = asks::answer(&wanted.outcome.asks, &answers, now_ms());
+            let answered = asks.stand(&self.resource, &wanted.outcome.asks, self.observed);
+            let answered = answered.map_err(Failure::BadOutcome)?;
             let news = ensured.iter().any(|state| !states.contains(state)) || answered != answers;
             if !news || round == ROUNDS {
                 return Ok(wanted);
@@ -210,7 +211,7 @@ impl<'a> Step<'a> {
             spec: spec.to_owned(),
             config: config.to_owned(),
             deleting: resource.deleting(),
-            now_ms: now_ms(),
+            now_ms: millis(self.reconciler.now()),
             last_status: resource.status.hint().map(|status| status.to_string()),
             observed: self.observed.shown_to(&served.resource_type.wit),
             secrets: secrets.to_vec(),
@@ -287,7 +288,7 @@ impl<'a> Step<'a> {
         if self.gone || unsaid {
             return result;
         }
-        let (kube, now) = (self.reconciler.kube(), Timestamp::now());
+        let (kube, now) = (self.reconciler.kube(), self.reconciler.now());
         self.status.conclude(&self.resource, failure, now);
         if let Some(failure) = failure {
             self.said.insert(Said::failure(failure));
@@ -320,11 +321,4 @@ fn details(status: &wit::Status) -> Result<Map<String, Value>, Failure> {
         _ if status.details.is_empty() => Ok(Map::new()),
         _ => Err(Failure::BadOutcome("status.details is no JSON object".into())),
     }
-}
-
-/// The time as plugins see it, which never goes back.
-fn now_ms() -> u64 {
-    static LATEST: AtomicU64 = AtomicU64::new(0);
-    let now = Timestamp::now().as_millisecond().try_into().unwrap_or_default();
-    LATEST.fetch_max(now, Ordering::Relaxed).max(now)
 }

@@ -31,7 +31,7 @@ pub use config::{EngineConfig, Limits, MAX_MEMORY_BYTES};
 pub use describe::HOST_FEATURES;
 pub use engine::Engine;
 pub use load::{LoadError, Refusal};
-pub use plugin::{Plugin, Recorder, ResourceType};
+pub use plugin::{Plugin, ResourceType};
 pub use session::{Answer, Call, Session};
 pub use set::{LoadProblem, PluginSet, Plugins, Served};
 

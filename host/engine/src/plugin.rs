@@ -25,7 +25,6 @@ use wasmtime::component::{ComponentExportIndex, ComponentNamedList, InstancePre,
 pub struct Plugin {
     pub(crate) inner: Arc<Inner>,
     pub(crate) tuning: Arc<Tuning>,
-    recorder: Option<Recorder>,
 }
 
 /// What an operator decided about a plugin.
@@ -45,9 +44,6 @@ impl Tuning {
         Tuning { limits, config }
     }
 }
-
-/// Is shown each call of `reconcile` and its answer.
-pub type Recorder = Arc<dyn Fn(&wit::Input, &Result<wit::Outcome, CallError>) + Send + Sync>;
 
 /// A type that a plugin serves.
 #[derive(Debug, Clone)]
@@ -138,7 +134,7 @@ impl Function {
 
 impl Plugin {
     pub(crate) fn new(inner: Inner, tuning: Tuning) -> Plugin {
-        Plugin { inner: Arc::new(inner), tuning: Arc::new(tuning), recorder: None }
+        Plugin { inner: Arc::new(inner), tuning: Arc::new(tuning) }
     }
 
     /// The same plugin, held to these limits and given these settings. Calls that are under way are not affected.
@@ -155,11 +151,6 @@ impl Plugin {
     /// The operator's settings as `reconcile` is to see them, with defaults, as JSON, or what is wrong with them.
     pub fn config(&self) -> Result<&str, &[Violation]> {
         self.tuning.config.as_deref().map_err(Vec::as_slice)
-    }
-
-    /// The same plugin, whose calls of `reconcile` are shown to `recorder`.
-    pub fn recorded(&self, recorder: Recorder) -> Plugin {
-        Plugin { recorder: Some(recorder), ..self.clone() }
     }
 
     /// SHA-256 of the component, in hexadecimal: what identifies a plugin.
@@ -234,17 +225,12 @@ impl Plugin {
     /// One level-triggered step.
     pub async fn reconcile(&self, input: wit::Input) -> Result<wit::Outcome, CallError> {
         let deleting = input.deleting;
-        let recorded = self.recorder.as_ref().map(|recorder| (recorder, input.clone()));
         let check = |(answer,): (Result<wit::Outcome, wit::Fault>,)| {
             let outcome = answer.map_err(CallError::Fault)?;
             check_outcome(&outcome, deleting)?;
             Ok(outcome)
         };
-        let answer = self.call(Function::Reconcile, (input,), check).await;
-        if let Some((recorder, input)) = recorded {
-            recorder(&input, &answer);
-        }
-        answer
+        self.call(Function::Reconcile, (input,), check).await
     }
 
     /// True where the plugin can play its databases on a host that simulates pods.

@@ -34,6 +34,9 @@ pub struct Metadata<'a> {
     /// Name of the object.
     #[serde(borrow)]
     pub name: Cow<'a, str>,
+    /// Another one whenever an object of that name is made anew.
+    #[serde(borrow, default)]
+    pub uid: Cow<'a, str>,
     /// Counts the changes of its spec.
     #[serde(default)]
     pub generation: i64,
@@ -142,6 +145,8 @@ impl StatefulSetStatus {
 /// A pod.
 #[derive(Clone, Debug)]
 pub struct Pod {
+    /// Another one for each pod of that name.
+    pub uid: String,
     /// Its label `controller-revision-hash`: from which revision of its StatefulSet's template it was made.
     pub revision: String,
     /// It is on its way out.
@@ -222,6 +227,7 @@ pub struct Trouble {
 impl Pod {
     fn read(object: &Object<'_>) -> Option<Self> {
         Some(Self {
+            uid: object.metadata.uid.to_string(),
             revision: object.label("controller-revision-hash").unwrap_or_default().into_owned(),
             deleting: object.metadata.deletion_timestamp.is_some(),
             status: object.status().unwrap_or_default(),

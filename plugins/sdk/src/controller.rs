@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::schema::drop_nulls;
 use crate::wit::{self, Change, Fault, Outcome, Violation};
-use crate::{Description, Observed, Schema};
+use crate::{Answer, Description, Observed, Schema};
 
 /// One type of database. Every function is a pure function of its arguments, and is called in a fresh instance.
 pub trait Controller {
@@ -117,6 +117,11 @@ impl<Spec, Config> Input<'_, Spec, Config> {
     /// Version of a Secret that was requested; nothing until it exists.
     pub fn secret_version(&self, name: &str) -> Option<&str> {
         self.raw.secrets.iter().find(|secret| secret.name == name).map(|secret| secret.version.as_str())
+    }
+
+    /// What is known so far of an ask with this id.
+    pub fn answer(&self, id: &str) -> Option<Answer> {
+        self.raw.answers.iter().find(|answer| answer.id == id).map(Answer::read)
     }
 
     /// Phase that the last call answered, if the host still knows.

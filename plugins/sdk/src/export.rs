@@ -7,11 +7,45 @@
 /// The version of the plugin is that of the crate.
 ///
 /// ```ignore
-/// senren_plugin::export! { name: "redis", config: Config, controllers: [Redis, RedisCluster] }
+/// senren_plugin::export! { name: "memcached", config: NoConfig, controllers: [Memcached] }
+/// ```
+///
+/// A plugin that asks also says which of its types it can [simulate](crate::Simulation):
+///
+/// ```ignore
+/// senren_plugin::export! {
+///     name: "redis", config: Config, controllers: [Redis, RedisCluster], simulations: [RedisCluster]
+/// }
 /// ```
 #[macro_export]
 macro_rules! export {
     (name: $name:expr, config: $config:ty, controllers: [$($controller:ty),+ $(,)?] $(,)?) => {
+        $crate::__plugin!($name, $config, [$($controller),+]);
+        $crate::export_plugin!(Plugin);
+    };
+    (
+        name: $name:expr, config: $config:ty, controllers: [$($controller:ty),+ $(,)?],
+        simulations: [$($simulated:ty),+ $(,)?] $(,)?
+    ) => {
+        $crate::__plugin!($name, $config, [$($controller),+]);
+
+        impl $crate::wit::SimulationGuest for Plugin {
+            fn exec(call: $crate::wit::ExecCall) -> $crate::wit::ExecResult {
+                $(if call.resource_type == <$simulated as $crate::Controller>::TYPE {
+                    return $crate::private::exec::<$simulated>(&call);
+                })+
+                $crate::private::not_simulated(call)
+            }
+        }
+
+        $crate::export_plugin!(Plugin, simulation);
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __plugin {
+    ($name:expr, $config:ty, [$($controller:ty),+]) => {
         /// This plugin: the contract over its controllers.
         pub struct Plugin;
 
@@ -53,22 +87,41 @@ macro_rules! export {
                 Err($crate::private::unknown_type(&input.resource_type))
             }
         }
-
-        $crate::export_plugin!(Plugin);
     };
 }
 
-/// Exports a type that implements the contract, [`Plugin`](trait@crate::Plugin), by itself.
+/// Exports a type that implements the contract, [`Plugin`](trait@crate::Plugin), by itself; with `, simulation` after
+/// it also [`SimulationGuest`](crate::wit::SimulationGuest).
 ///
 /// In wasm it also sets the global allocator: one that fits calls which start in a fresh instance.
 #[macro_export]
 macro_rules! export_plugin {
     ($plugin:ident) => {
+        $crate::__allocator!();
+
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            use $crate::bindings::exports::senren::plugin::controller;
+            controller::__export_senren_plugin_controller_1_0_0_cabi!($plugin with_types_in controller);
+            // Which world this is of is said in a section that nothing else refers to.
+            #[used]
+            static WORLD: fn() = $crate::plain::__link_custom_section_describing_imports;
+        };
+    };
+    ($plugin:ident, simulation) => {
+        $crate::__allocator!();
+
+        #[cfg(target_arch = "wasm32")]
+        $crate::bindings::export_simulated_bindings!($plugin with_types_in $crate::bindings);
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __allocator {
+    () => {
         #[cfg(target_arch = "wasm32")]
         #[global_allocator]
         static ALLOCATOR: $crate::private::Allocator = $crate::private::Allocator::new();
-
-        #[cfg(target_arch = "wasm32")]
-        $crate::bindings::export_bindings!($plugin with_types_in $crate::bindings);
     };
 }

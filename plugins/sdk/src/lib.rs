@@ -66,6 +66,7 @@
 //! contract says behind behaviour of its own. Whoever needs the contract as it is implements [`Plugin`] and uses
 //! [`export_plugin!`].
 
+mod ask;
 mod change;
 mod controller;
 mod describe;
@@ -77,9 +78,11 @@ mod observed;
 mod outcome;
 mod quantity;
 mod schema;
+mod simulation;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 
+pub use ask::{Answer, Exec, Output};
 pub use change::{Effect, FORBIDDEN_CHANGE};
 pub use controller::{Controller, Input, NoConfig, Settings, Violations};
 pub use describe::Description;
@@ -88,6 +91,7 @@ pub use outcome::Phase;
 pub use quantity::bytes;
 pub use schema::Schema;
 pub use serde_json::{Value, json};
+pub use simulation::{SimulatedCall, SimulatedPod, SimulatedResult, Simulation};
 pub use wit::Guest as Plugin;
 
 /// Everything that an implementation of [`Controller`] usually needs.
@@ -104,18 +108,41 @@ pub mod wit {
         FieldChange, Guest, Input, Json, Outcome, ResourceType, SecretRequest, SecretState, Status,
         Violation,
     };
+    pub use crate::bindings::exports::senren::plugin::simulation::{
+        ExecCall, ExecResult, Guest as SimulationGuest,
+    };
 }
 
 #[doc(hidden)]
 #[allow(missing_docs, unsafe_code, unused_qualifications, clippy::all, clippy::unwrap_used, clippy::panic)]
 pub mod bindings {
     wit_bindgen::generate!({
-        world: "plugin",
+        world: "simulated-plugin",
         path: "../../wit",
         pub_export_macro: true,
-        export_macro_name: "export_bindings",
+        export_macro_name: "export_simulated_bindings",
         default_bindings_module: "senren_plugin::bindings",
         additional_derives: [PartialEq],
+    });
+}
+
+/// Only for what a component without a simulation says of itself: that its world is `plugin`. Its functions are
+/// those of [`bindings`], whose types the rest of this crate uses.
+#[doc(hidden)]
+#[allow(
+    missing_docs,
+    unsafe_code,
+    unused,
+    unused_qualifications,
+    clippy::all,
+    clippy::unwrap_used,
+    clippy::panic
+)]
+pub mod plain {
+    wit_bindgen::generate!({
+        world: "plugin",
+        path: "../../wit",
+        type_section_suffix: "plain",
     });
 }
 
@@ -126,4 +153,5 @@ pub mod private {
     pub use crate::describe::{also_requires, descriptor, unknown_type};
     #[cfg(target_arch = "wasm32")]
     pub use crate::memory::Allocator;
+    pub use crate::simulation::{exec, not_simulated};
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::Plugin;
-use crate::wit::{Input, Outcome, SecretState};
+use crate::wit::{Answer, Input, Outcome, SecretState};
 
 /// What a host would pass to `reconcile` for a resource that nothing is observed of yet.
 pub fn input(resource_type: &str, name: &str, spec: &Value) -> Input {
@@ -43,6 +43,14 @@ impl Input {
     /// With a Secret that was requested and now exists.
     pub fn with_secret(mut self, name: &str, version: &str) -> Self {
         self.secrets.push(SecretState { name: name.to_owned(), version: version.to_owned() });
+        self
+    }
+
+    /// With the answer to an `exec` that succeeded at `now_ms`.
+    pub fn with_answer(mut self, id: &str, stdout: &str) -> Self {
+        let output = json!({"exit-code": 0, "stdout": stdout, "stderr": "", "truncated": false});
+        let observed_at_ms = self.now_ms;
+        self.answers.push(Answer { id: id.to_owned(), ok: true, output: output.to_string(), observed_at_ms });
         self
     }
 

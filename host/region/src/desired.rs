@@ -25,6 +25,10 @@ pub(crate) struct Desired {
     pub generation: u64,
     pub spec_json: String,
     pub protected: bool,
+    /// It may replace what runs under its name, and lose the data of that.
+    pub data_loss_confirmed: bool,
+    /// uid of the resource of another type that it replaces; empty: none.
+    pub replaces_uid: String,
 }
 
 /// The version and content hash that were last taken in for a range of slots.
@@ -159,8 +163,17 @@ impl DesiredSet {
 impl Desired {
     /// Or what is wrong with it, and whose name it has, if that can be told.
     fn parse(resource: &DesiredResource) -> Result<Self, (Option<ResourceKey>, String)> {
-        let DesiredResource { site, name, r#type, uid, generation, spec_json, deletion_protection, .. } =
-            resource;
+        let DesiredResource {
+            site,
+            name,
+            r#type,
+            uid,
+            generation,
+            spec_json,
+            deletion_protection,
+            data_loss_confirmed,
+            replaces_uid,
+        } = resource;
         let refused = |problem: String| format!("resource \"{site}/{name}\" can't be taken in: {problem}");
         let nameless = |problem: String| (None, refused(problem));
         let key = ResourceKey {
@@ -182,6 +195,8 @@ impl Desired {
             generation: *generation,
             spec_json: spec_json.clone(),
             protected: *deletion_protection,
+            data_loss_confirmed: *data_loss_confirmed,
+            replaces_uid: replaces_uid.clone(),
         })
     }
 }

@@ -241,6 +241,75 @@ async fn a_forbidden_change_leaves_the_database_as_it_is() {
 }
 
 #[tokio::test]
+async fn a_replacement_that_loses_data_is_held_until_it_is_confirmed_for_that_generation() {
+    let region = Region::start().await;
+    let changed = |generation, mode: &str, confirmed| {
+        let spec = format!(r#"{{"mode": "{mode}", "in": "diff", "size": {generation}}}"#);
+        let resource = resource("a", "misbehaving", 1, &spec);
+        senren_api::v1::DesiredResource { generation, data_loss_confirmed: confirmed, ..resource }
+    };
+    let state = async || {
+        region.settle().await;
+        region.report().await;
+        let found = region.crs("misbehaving").await.remove(0);
+        (found.data["spec"]["size"].as_u64().unwrap(), found.uid().unwrap(), region.reported().remove(0))
+    };
+    region.take_in(1, &[changed(1, "ok", false)]).await;
+    let (_, uid, _) = state().await;
+    assert_eq!(
+        region.take_in(2, &[changed(2, "replace-empty", false)]).await,
+        APPLIED(2),
+        "the rest goes on"
+    );
+    let held = |generation: u64| format!("a 1 g{generation} Pending ReplacementHeld");
+    assert_eq!(state().await, (1, uid.clone(), held(2)));
+    let message = latest(&region.bus).into_values().next().unwrap().message;
+    assert!(message.contains("`senren confirm a --region aws:us-east-1`"), "{message}");
+    // Another change is another question.
+    region.take_in(3, &[changed(3, "replace-empty", false)]).await;
+    assert_eq!(state().await, (1, uid.clone(), held(3)));
+    region.take_in(4, &[changed(3, "replace-empty", true)]).await;
+    let (size, confirmed_uid, line) = state().await;
+    assert_eq!((size, line.as_str()), (3, "a 1 g3 Pending"));
+    assert_ne!(confirmed_uid, uid, "it was made anew");
+    // What loses no data needs no confirmation.
+    region.take_in(5, &[changed(5, "replace", false)]).await;
+    let (size, replaced_uid, line) = state().await;
+    assert_eq!((size, line.as_str()), (5, "a 1 g5 Pending"));
+    assert_ne!(replaced_uid, confirmed_uid);
+}
+
+#[tokio::test]
+async fn a_change_of_type_is_held_until_it_is_confirmed() {
+    let region = Region::start().await;
+    region.take_in(1, &[redis("a", 1)]).await;
+    let other = |confirmed| senren_api::v1::DesiredResource {
+        replaces_uid: format!("{UID}1"),
+        data_loss_confirmed: confirmed,
+        ..resource("a", "misbehaving", 2, "{}")
+    };
+    assert_eq!(region.take_in(2, &[other(false)]).await, APPLIED(2));
+    region.settle().await;
+    region.report().await;
+    assert_eq!(region.reported(), ["a 1 g1 Pending", "a 2 g1 Pending ReplacementHeld"]);
+    assert_eq!(region.names("redis").await, ["senren-default/a"]);
+    assert!(region.crs("redis").await[0].metadata.deletion_timestamp.is_none());
+    assert_eq!(region.names("misbehaving").await, Vec::<String>::new());
+    // Undone, it is as it was.
+    region.take_in(3, &[redis("a", 1)]).await;
+    region.report().await;
+    assert_eq!(region.reported()[0], "a 1 g1 Pending");
+    region.take_in(4, &[other(false)]).await;
+    region.take_in(5, &[other(true)]).await;
+    until("the new one is there", async || {
+        region.settle().await;
+        region.names("misbehaving").await == ["senren-default/a"]
+    })
+    .await;
+    assert_eq!(region.names("redis").await, Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn another_resource_under_the_same_name_waits_until_the_earlier_is_gone() {
     let region = Region::start().await;
     region.take_in(1, &[redis("a", 1)]).await;

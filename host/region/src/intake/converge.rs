@@ -1,12 +1,13 @@
 //! One resource: from what the cluster has to what is desired.
 //!
 //! Deletes only what carries our region's label and a uid of the control plane's, and only where a state that
-//! covers its slot says that it shouldn't be there, or a plugin that it must be replaced.
+//! covers its slot says that it shouldn't be there, or a plugin that it must be replaced. What would lose data by being
+//! replaced stays until that is confirmed.
 
 use std::sync::Arc;
 
 use senren_api::ResourceKey;
-use senren_engine::{PluginSet, Served};
+use senren_engine::{PluginSet, Served, wit::Change};
 use serde_json::Value;
 
 use super::{Trouble, admit::of_call};
@@ -108,6 +109,15 @@ async fn converge(plane: &Plane, key: &ResourceKey, desired: Option<&Arc<Desired
     });
     let mut earlier = None;
     for cr in unwanted.into_iter().filter(|cr| !cr.uid.is_empty()) {
+        if let Some(desired) = desired
+            && desired.replaces_uid == cr.uid
+            && !desired.data_loss_confirmed
+            && !cr.deleting
+        {
+            let change =
+                format!("it would become of type {}, in place of {}", desired.type_name, cr.type_name);
+            return Err(held(plane, desired, &change));
+        }
         if !retire(plane, &cr).await.map_err(|obstacle| obstacle.about(desired, &cr))? {
             earlier = Some(cr);
         }
@@ -143,11 +153,16 @@ async fn establish(plane: &Plane, desired: &Arc<Desired>, current: Option<Arc<Cr
             if said {
                 return Ok(());
             }
-        } else if !cr.uid.is_empty() && replaces(served, desired, &cr.spec, &spec).await? {
+        } else if !cr.uid.is_empty()
+            && let Some(replacement) = replaces(served, desired, &cr.spec, &spec).await?
+        {
             if cr.protected || desired.protected {
-                let message = "this change would replace the database and lose its data, which deletion_protection \
-                               forbids; turn that off in an apply of its own first, or undo the change";
+                let message = "this change would replace the database, which deletion_protection forbids; turn that off \
+                               in an apply of its own first, or undo the change";
                 return Err(Obstacle::refused(desired, "DeletionProtected", message));
+            }
+            if replacement.data_loss && !desired.data_loss_confirmed {
+                return Err(held(plane, desired, &replacement.summary));
             }
             tracing::warn!(resource = %desired.key, generation = desired.generation, "replacing");
             retire(plane, cr).await?;
@@ -174,13 +189,23 @@ fn no_plugin(desired: &Desired, plugins: &PluginSet) -> Obstacle {
     Obstacle::waits(desired, "NoPlugin", message)
 }
 
-/// Asks what the change means. True: delete and create again.
+/// A replacement that loses data and that nobody confirmed for this generation: what is there runs on as it is.
+fn held(plane: &Plane, desired: &Desired, change: &str) -> Obstacle {
+    let message = format!(
+        "{change}: the database would be made anew, and lose its data. It runs on as it was. To let that happen, run \
+         `senren confirm {} --region {}`; otherwise undo the change",
+        desired.key.name, plane.region,
+    );
+    Obstacle::waits(desired, "ReplacementHeld", message)
+}
+
+/// Asks what the change means. `None`: it can be made to what is there; otherwise that has to go, for a new one.
 async fn replaces(
     served: &Served,
     desired: &Desired,
     before: &Value,
     after: &Value,
-) -> Result<bool, Obstacle> {
+) -> Result<Option<Change>, Obstacle> {
     let (before_text, after_text) = (before.to_string(), after.to_string());
     let change = served
         .plugin
@@ -203,8 +228,8 @@ async fn replaces(
         return Err(Obstacle::refused(desired, "ForbiddenChange", message));
     }
     match change.action.as_str() {
-        "none" | "create" | "update" => Ok(false),
-        "replace" => Ok(true),
+        "none" | "create" | "update" => Ok(None),
+        "replace" => Ok(Some(change)),
         other => {
             let message =
                 format!("the plugin calls this change {other:?}, which makes no sense of two specs");

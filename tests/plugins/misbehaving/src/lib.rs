@@ -51,6 +51,7 @@ impl Plugin for Misbehaving {
                         "mode": {"type": "string", "default": "ok"},
                         "in": {"type": "string", "enum": ["admit", "diff", "reconcile"], "default": "reconcile"},
                         "size": {"type": "integer", "default": 0, "description": "goes into the ConfigMap"},
+                        "ask": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
                     },
                 })
                 .to_string(),
@@ -103,14 +104,14 @@ impl Plugin for Misbehaving {
             "fault" => return Err(Fault::permanent("OnRequest", "failed on request")),
             "fault-retryable" => return Err(Fault::transient("OnRequest", "failed on request, for now")),
             "unknown-mode" => action = "transmogrify",
+            "replace" | "replace-empty" => action = "replace",
             mode => modes::go_wrong(mode),
         }
-        let deletes = action == "delete";
         Ok(Change {
             action: action.into(),
             fields: Vec::new(),
-            disruptive: deletes,
-            data_loss: deletes,
+            disruptive: ["delete", "replace"].contains(&action),
+            data_loss: action == "delete" || asked.mode_in("diff") == "replace-empty",
             summary: action.into(),
             extras: Vec::new(),
         })

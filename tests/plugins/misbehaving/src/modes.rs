@@ -1,13 +1,14 @@
 //! What can go wrong, one mode each.
 
 use senren_plugin::objects::{self, StatefulSet};
-use senren_plugin::wit::{Child, Fault, Input, Outcome, Status};
+use senren_plugin::wit::{Ask, Child, Fault, Input, Outcome, Status};
 use senren_plugin::{Value, json};
 
 /// Every mode, and what it does. An unknown one behaves.
-pub const MODES: [(&str, &str); 28] = [
+pub const MODES: [(&str, &str); 31] = [
     ("ok", "one ConfigMap, ready"),
     ("not-ready", "one ConfigMap, never ready"),
+    ("ask", "one pod, in which `spec.ask` is to be done; shows the answer"),
     // Calls that do not come back, in any function.
     ("trap", "reaches `unreachable`"),
     ("loop", "computes for ever"),
@@ -25,6 +26,9 @@ pub const MODES: [(&str, &str); 28] = [
     // Faults, as a plugin may answer them.
     ("fault", "a permanent fault; in `admit`, a violation"),
     ("fault-retryable", "a fault that may pass"),
+    // Changes that a host must think about.
+    ("replace", "in `diff`: the database has to be made anew, and keeps its data"),
+    ("replace-empty", "in `diff`: the database has to be made anew, and loses its data"),
     // Children that the host must refuse.
     ("other-namespace", "a ConfigMap for kube-system"),
     ("other-owner", "a ConfigMap that names another owner"),
@@ -71,6 +75,7 @@ pub fn reconcile(mode: &str, input: &Input) -> Result<Outcome, Fault> {
             Ok(Outcome::new(Status::creating("OnRequest", "never ready, on request"))
                 .child(config_map(input)))
         }
+        "ask" => Ok(asking(input)),
         "empty-outcome" => Ok(Outcome::new(ready(input))),
         "huge-output" => also(objects::config_map(&format!("{name}-huge"), [("x", huge())])),
         "bad-json" => Ok(with_child(good(), "{\"apiVersion\":", "apply")),
@@ -128,6 +133,29 @@ pub fn reconcile(mode: &str, input: &Input) -> Result<Outcome, Fault> {
 
 fn ready(input: &Input) -> Status {
     Status::ready("OnRequest").endpoint("primary", format!("{}.{}.svc", input.name, input.namespace), 4711)
+}
+
+/// Whatever the spec says is asked for, under the ids that are its keys; the answers become `status.details`.
+fn asking(input: &Input) -> Outcome {
+    let spec: Value = serde_json::from_str(&input.spec).unwrap_or_default();
+    let answers = input.answers.iter().map(|answer| {
+        let output: Value = serde_json::from_str(&answer.output).unwrap_or_default();
+        (
+            answer.id.clone(),
+            json!({"ok": answer.ok, "output": output, "at": answer.observed_at_ms.to_string()}),
+        )
+    });
+    let details = Value::Object(answers.collect()).to_string();
+    let mut outcome = Outcome::new(Status { details, ..ready(input) })
+        .child(config_map(input))
+        .child(stateful_set(&input.name, json!({}), json!({})));
+    outcome.asks = spec["ask"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(id, params)| Ask { id: id.clone(), kind: "exec".into(), params: params.to_string() })
+        .collect();
+    outcome
 }
 
 /// Its data follows the spec, so that a change of the spec changes the child.

@@ -1,93 +1,82 @@
-//! `senren apply`: a file in, what became of each resource out; with `--wait`, how it went on.
+//! `senren apply` and `senren rollback`: the plan, the question, and exactly what was shown is applied, or nothing.
 
-use jiff::Timestamp;
-use senren_api::v1::{ApplyStateRequest, ApplyStateResponse};
+use senren_api::v1::{ApplyStateRequest, ApplyStateResponse, RollbackStateRequest};
 
 use crate::{
-    cli::{ApplyArgs, Output},
-    client::{CALL_TIMEOUT, Client},
+    cli::{ApplyArgs, RollbackArgs},
+    client::Client,
+    consent::{self, Consent},
     document::Document,
-    exit::Failure,
-    output,
-    progress::Progress,
-    table::{self, Table},
-    views::{Applied, Resource},
-    wait::{self, Goals},
+    exit::{Exit, Failure},
+    outcome,
+    output::{self, Stream},
+    plan,
+    views::Plan,
 };
 
 /// Applies a file.
 pub async fn run(args: ApplyArgs) -> Result<(), Failure> {
     let document = Document::read(&args.file)?;
-    let mut client = Client::connect(&args.connection.endpoint).await?;
-    let request = ApplyStateRequest {
+    let consent = Consent::of(&args.consent, &format!("senren plan -f {}", args.file.display()))?;
+    let client = Client::open(&args.connection).await?;
+    let mut request = ApplyStateRequest {
         request_id: args.request_id.clone().unwrap_or_default(),
         expected_revision: args.expected_revision,
+        author: consent::author(&args.consent),
+        confirm_data_loss: args.confirm_data_loss,
         ..document.request.clone()
     };
-    let response = apply(&mut client, request, &document).await?;
-    let goals = Goals::of(&response);
-    let mut applied = Applied::from(response);
-    for warning in &applied.warnings {
-        eprintln!("warning: {}: {}", warning.code, warning.message);
+    if consent == Consent::Asked {
+        let plan = plan::of_document(&client, &document, args.confirm_data_loss).await?;
+        request.expected_revision = Some(agree(consent, &plan, args.expected_revision)?);
     }
-    if !args.wait {
-        return output::show(args.output, &applied, changes);
-    }
-
-    eprintln!("{}", summary(&applied));
-    let mut progress = Progress::on_stderr();
-    let waited =
-        wait::converge(&client, goals, args.timeout, |status, settled| progress.show(status, settled)).await;
-    progress.finish();
-    let (goals, result) = waited;
-    applied.resources = Some(goals.into_latest().map(Resource::from).collect());
-    let nothing_left = applied.resources.as_ref().is_none_or(Vec::is_empty);
-    if args.output != Output::Table || !nothing_left {
-        output::show(args.output, &applied, |applied| {
-            table::resources(applied.resources.iter().flatten(), Timestamp::now()).render()
-        })?;
-    }
-    if args.output == Output::Table && result.is_ok() {
-        eprintln!("site {} is as declared", applied.site);
-    }
-    result
+    let response = apply(&client, request, &document).await?;
+    outcome::show(&client, response, &args.waiting, args.output).await
 }
 
 /// One ApplyState call; violations are told at their place in `document`.
 pub async fn apply(
-    client: &mut Client,
+    client: &Client,
     request: ApplyStateRequest,
     document: &Document,
 ) -> Result<ApplyStateResponse, Failure> {
-    let mut request = tonic::Request::new(request);
-    request.set_timeout(CALL_TIMEOUT);
-    let response = client.grpc.apply_state(request).await;
-    Ok(response.map_err(|status| client.failure_about(&status, Some(document)))?.into_inner())
+    client.call_about(document, request, async |mut grpc, request| grpc.apply_state(request).await).await
 }
 
-fn changes(applied: &Applied) -> String {
-    let mut table = Table::new(&["REGION", "NAME", "TYPE", "ACTION", "GENERATION"]);
-    for change in &applied.changes {
-        table.row(vec![
-            change.region.as_str().into(),
-            change.name.as_str().into(),
-            change.r#type.as_str().into(),
-            change.action.into(),
-            change.generation.to_string().into(),
-        ]);
+/// Goes back to an earlier revision.
+pub async fn rollback(args: RollbackArgs) -> Result<(), Failure> {
+    let site = &args.scope.site;
+    let look = format!("senren plan --rollback {} --site {site}", args.revision);
+    let consent = Consent::of(&args.consent, &look)?;
+    let client = Client::open(&args.connection).await?;
+    let mut request = RollbackStateRequest {
+        site: site.clone(),
+        revision: args.revision,
+        request_id: args.request_id.clone().unwrap_or_default(),
+        expected_revision: args.expected_revision,
+        author: consent::author(&args.consent),
+        confirm_data_loss: args.confirm_data_loss,
+    };
+    if consent == Consent::Asked {
+        let plan = plan::of_rollback(&client, site, Some(args.revision), args.confirm_data_loss).await?;
+        request.expected_revision = Some(agree(consent, &plan, args.expected_revision)?);
     }
-    format!("{}{}", if applied.changes.is_empty() { String::new() } else { table.render() }, summary(applied))
+    let call = client.call(request, async |mut grpc, request| grpc.rollback_state(request).await);
+    outcome::show(&client, call.await?, &args.waiting, args.output).await
 }
 
-/// `site default, revision 3: 2 created, 1 unchanged`.
-pub fn summary(applied: &Applied) -> String {
-    let count = |action: &str| applied.changes.iter().filter(|change| change.action == action).count();
-    let counts: Vec<String> = ["created", "updated", "replaced", "deleted", "unchanged"]
-        .iter()
-        .map(|action| (count(action), action))
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, action)| format!("{count} {action}"))
-        .collect();
-    let counts = if counts.is_empty() { "nothing to do".to_owned() } else { counts.join(", ") };
-    format!("site {}, revision {}: {counts}", applied.site, applied.revision)
+/// Shows a plan and asks; the revision that it holds for. What changes nothing needs no answer.
+fn agree(consent: Consent, plan: &Plan, expected: Option<u64>) -> Result<u64, Failure> {
+    if let Some(expected) = expected.filter(|expected| *expected != plan.revision) {
+        let Plan { site, revision, .. } = plan;
+        let message =
+            format!("refused, nothing was changed: site {site} is at revision {revision}, not {expected}");
+        return Err(Failure::new(Exit::Refused, message));
+    }
+    output::warnings(&plan.warnings);
+    eprintln!("{}", plan.text(output::colour(Stream::Err)));
+    if plan.changes_anything() {
+        consent.ask("Apply this?")?;
+    }
+    Ok(plan.revision)
 }

@@ -1,15 +1,20 @@
 //! The command line. Every setting of a plane is a flag and an environment variable; a plane also starts without
 //! any argument, by `MODE=control` or `MODE=regional`, which is how containers start it.
 
+mod args;
+
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
+use clap::{Args, Parser, Subcommand, error::ErrorKind};
 use senren_bus::BusConfig;
 use senren_control::ControlConfig;
 use senren_region::RegionConfig;
 
+pub use self::args::{
+    ApplyArgs, ConfirmArgs, Connection, Consent, DiffArgs, ForceDeleteArgs, Format, HistoryArgs, Output,
+    PlanArgs, RegionsArgs, RollbackArgs, StateArgs, StatusArgs, Waiting,
+};
 use crate::{
-    client::Endpoint,
     exit::{Exit, Failure},
     plugin::PluginCommand,
 };
@@ -21,7 +26,8 @@ const LOGS: &str = "Logs go to standard error. SENREN_LOG sets their level (info
 /// Declare databases once, for any set of regions in any clouds; each region converges on its own.
 ///
 /// Exit status: 0 done; 1 something failed; 2 wrong usage or a wrong file; 3 no control plane at the endpoint;
-/// 4 refused by the control plane; 5 gave up waiting; 130 interrupted.
+/// 4 refused by the control plane; 5 gave up waiting; 6 waits for `senren confirm`; 130 interrupted, or answered
+/// with no.
 #[derive(Debug, Parser)]
 #[command(name = "senren", version, max_term_width = 110)]
 pub struct Cli {
@@ -40,10 +46,26 @@ pub enum Command {
     Regional(Box<RegionalArgs>),
     /// Runs everything on this machine for a file, with real databases as local processes.
     Dev(DevArgs),
-    /// Declares all databases of a site.
+    /// Shows what applying a file would do, and changes nothing.
+    Plan(PlanArgs),
+    /// Declares all databases of a site: shows the plan, asks, and applies it.
     Apply(ApplyArgs),
+    /// Shows how declarations differ: a file from what is declared, or a revision from another.
+    #[command(after_help = "Exit status: 0 they are the same; 1 they differ; above 1 something failed \
+                            (what elsewhere ends with 1 ends with 2 here).")]
+    Diff(DiffArgs),
     /// Shows what is desired and how far each region is.
     Status(StatusArgs),
+    /// Prints what a site declares, as a file that `senren apply` takes.
+    State(StateArgs),
+    /// Shows who changed what, and when.
+    History(HistoryArgs),
+    /// Declares again what a site declared at an earlier revision.
+    Rollback(RollbackArgs),
+    /// Lets happen what is held because it loses data.
+    Confirm(ConfirmArgs),
+    /// Forgets what is being deleted in a region that is gone for good.
+    ForceDelete(ForceDeleteArgs),
     /// Shows the regions: whether they are heard of, in sync, and what they can run.
     Regions(RegionsArgs),
     /// Works on plugins.
@@ -93,85 +115,8 @@ pub struct DevArgs {
     #[arg(long, env = "LISTEN_ADDR", default_value_t = std::net::SocketAddr::from(([127, 0, 0, 1], senren_api::DEFAULT_PORT)))]
     pub listen: std::net::SocketAddr,
     /// How long everything may take to be proven.
-    #[arg(long, default_value = "2m", value_parser = duration)]
+    #[arg(long, default_value = "2m", value_parser = args::duration)]
     pub timeout: Duration,
-}
-
-/// Settings of `senren apply`.
-#[derive(Debug, Args)]
-pub struct ApplyArgs {
-    /// YAML or JSON; `-` is standard input.
-    #[arg(short = 'f', long = "file")]
-    pub file: PathBuf,
-    #[command(flatten)]
-    pub connection: Connection,
-    /// Apply only if the site's revision is this one; 0: only if nothing was ever applied.
-    #[arg(long, value_name = "REVISION")]
-    pub expected_revision: Option<u64>,
-    /// Makes repeating the command harmless: the same id and content is applied once.
-    #[arg(long, value_name = "ID")]
-    pub request_id: Option<String>,
-    /// Waits until every database is ready, and what was deleted is gone.
-    #[arg(long)]
-    pub wait: bool,
-    /// How long --wait waits.
-    #[arg(long, default_value = "5m", value_parser = duration)]
-    pub timeout: Duration,
-    /// How the result is printed.
-    #[arg(short, long, value_enum, default_value_t)]
-    pub output: Output,
-}
-
-/// Settings of `senren status`.
-#[derive(Debug, Args)]
-pub struct StatusArgs {
-    /// Only these databases; default all.
-    pub names: Vec<String>,
-    /// Of this site.
-    #[arg(long, env = "SENREN_SITE", default_value = "default")]
-    pub site: String,
-    /// Only in this region; may be repeated.
-    #[arg(long = "region", value_name = "REGION")]
-    pub regions: Vec<String>,
-    /// Goes on showing changes until interrupted: the table on a terminal, else a line per change.
-    #[arg(short, long)]
-    pub watch: bool,
-    #[command(flatten)]
-    pub connection: Connection,
-    /// How the result is printed.
-    #[arg(short, long, value_enum, default_value_t)]
-    pub output: Output,
-}
-
-/// Settings of `senren regions`.
-#[derive(Debug, Args)]
-pub struct RegionsArgs {
-    #[command(flatten)]
-    pub connection: Connection,
-    /// How the result is printed.
-    #[arg(short, long, value_enum, default_value_t)]
-    pub output: Output,
-}
-
-/// Where the control plane is.
-#[derive(Debug, Args)]
-pub struct Connection {
-    /// Control plane: host:port, http://host:port or https://host:port. Without a scheme, TLS is used except
-    /// for this machine itself.
-    #[arg(short, long, env = "SENREN_ENDPOINT", default_value = "localhost:7443")]
-    pub endpoint: Endpoint,
-}
-
-/// How results are printed on standard output.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// For people.
-    #[default]
-    Table,
-    /// For programs: one JSON value; with --watch, one per line.
-    Json,
-    /// For programs and people.
-    Yaml,
 }
 
 impl Cli {
@@ -208,31 +153,12 @@ impl Cli {
     }
 }
 
-/// `90s`, `5m`, `1h30m`.
-fn duration(text: &str) -> Result<Duration, String> {
-    text.parse::<jiff::SignedDuration>()
-        .ok()
-        .and_then(|duration| Duration::try_from(duration).ok())
-        .ok_or_else(|| "write a time like 90s, 5m or 1h30m".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
         <Cli as clap::CommandFactory>::command().debug_assert();
-    }
-
-    #[test]
-    fn a_time_is_written_as_people_do() {
-        assert_eq!(duration("90s").unwrap(), Duration::from_secs(90));
-        assert_eq!(duration("1h30m").unwrap(), Duration::from_secs(5400));
-        for bad in ["", "5", "-5m", "soon"] {
-            assert!(duration(bad).is_err(), "{bad}");
-        }
     }
 }

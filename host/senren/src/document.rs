@@ -5,6 +5,7 @@
 //! finds its way back to the line it is about. Nothing is guessed: an unknown field is an error, and a file
 //! without `databases` is one too, because applying an empty set deletes.
 
+mod declaration;
 mod path;
 mod tree;
 
@@ -19,8 +20,8 @@ use senren_api::{
     v1::{ApplyStateRequest, Database},
 };
 
-pub use self::tree::Position;
 use self::tree::{Key, Node, Value};
+pub use self::{declaration::Declaration, tree::Position};
 use crate::exit::{Exit, Failure};
 
 /// One thing that is wrong with the file.

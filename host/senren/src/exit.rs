@@ -15,7 +15,9 @@ pub enum Exit {
     Refused = 4,
     /// `--wait` gave up before everything was ready.
     TimedOut = 5,
-    /// SIGINT or SIGTERM ended a command that was not done.
+    /// `--wait`: all is as declared, except for what is held until it is confirmed.
+    Held = 6,
+    /// SIGINT or SIGTERM ended a command that was not done, or its question was answered with no.
     Interrupted = 130,
 }
 
@@ -31,6 +33,11 @@ impl Failure {
     /// `message` says what, where and what to do; it may have several lines.
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self { exit, message: message.into() }
+    }
+
+    /// Ends with `exit` and without a word: all is said.
+    pub fn silent(exit: Exit) -> Self {
+        Self::new(exit, "")
     }
 
     /// Prints the message on standard error.

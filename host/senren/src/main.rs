@@ -4,15 +4,22 @@
 mod apply;
 mod cli;
 mod client;
+mod consent;
 mod dev;
 mod document;
 mod exit;
+mod held;
+mod history;
+mod outcome;
 mod output;
+mod paint;
+mod plan;
 mod planes;
 mod plugin;
 mod progress;
 mod regions;
 mod shutdown;
+mod state;
 mod status;
 mod table;
 mod telemetry;
@@ -55,8 +62,15 @@ fn run(command: Command) -> Result<(), Failure> {
             Command::Control(args) => planes::control(*args).await,
             Command::Regional(args) => planes::regional(*args).await,
             Command::Dev(args) => dev::run(args).await,
+            Command::Plan(args) => plan::run(args).await,
             Command::Apply(args) => apply::run(args).await,
+            Command::Diff(args) => state::diff(args).await,
             Command::Status(args) => status::run(args).await,
+            Command::State(args) => state::run(args).await,
+            Command::History(args) => history::run(args).await,
+            Command::Rollback(args) => apply::rollback(args).await,
+            Command::Confirm(args) => held::confirm(args).await,
+            Command::ForceDelete(args) => held::force_delete(args).await,
             Command::Regions(args) => regions::run(args).await,
             Command::Plugin(_) => Ok(()),
         }

@@ -1,11 +1,36 @@
 //! Results on standard output, as a table, JSON or YAML. Everything else goes to standard error.
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 
 use anyhow::Context as _;
 use serde::Serialize;
 
-use crate::{cli::Output, exit::Failure};
+use crate::{cli::Output, exit::Failure, views::Warning};
+
+/// Where something is printed.
+#[derive(Debug, Clone, Copy)]
+pub enum Stream {
+    /// Standard output.
+    Out,
+    /// Standard error.
+    Err,
+}
+
+/// Whether what goes there is painted: on a terminal, unless NO_COLOR is set.
+pub fn colour(stream: Stream) -> bool {
+    let terminal = match stream {
+        Stream::Out => io::stdout().is_terminal(),
+        Stream::Err => io::stderr().is_terminal(),
+    };
+    terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Tells what was accepted but will not work as it is now.
+pub fn warnings(warnings: &[Warning]) {
+    for warning in warnings {
+        eprintln!("warning: {}: {}", warning.code, warning.message);
+    }
+}
 
 /// Prints `text` and ends the line. Whoever reads our output may stop reading (`| head`): that is no failure of
 /// ours, but there is nothing more to say either.

@@ -5,22 +5,21 @@ use senren_api::v1::ListRegionsRequest;
 
 use crate::{
     cli::RegionsArgs,
-    client::{CALL_TIMEOUT, Client},
+    client::Client,
     exit::Failure,
     output,
-    table::{Cell, Paint, Table, age},
+    paint::Paint,
+    table::{Cell, Table, age},
     views::{Region, Regions},
 };
 
 /// Shows all regions.
 pub async fn run(args: RegionsArgs) -> Result<(), Failure> {
-    let mut client = Client::connect(&args.connection.endpoint).await?;
-    let mut request = tonic::Request::new(ListRegionsRequest {});
-    request.set_timeout(CALL_TIMEOUT);
-    let response = client.grpc.list_regions(request).await.map_err(|status| client.failure(&status))?;
-    output::show(args.output, &Regions::from(response.into_inner()), |regions| {
-        text(regions, Timestamp::now())
-    })
+    let client = Client::open(&args.connection).await?;
+    let answer = client
+        .call(ListRegionsRequest {}, async |mut grpc, request| grpc.list_regions(request).await)
+        .await?;
+    output::show(args.output, &Regions::from(answer), |regions| text(regions, Timestamp::now()))
 }
 
 fn text(regions: &Regions, now: Timestamp) -> String {

@@ -12,7 +12,7 @@ use senren_api::v1::{GetStatusRequest, WatchStatusRequest, watch_status_response
 
 use crate::{
     cli::{Output, StatusArgs},
-    client::{CALL_TIMEOUT, Client},
+    client::Client,
     exit::{Exit, Failure},
     output, table,
     views::{Event, Resource, Status},
@@ -23,7 +23,7 @@ pub async fn run(args: StatusArgs) -> Result<(), Failure> {
     if !args.watch {
         return once(&args).await;
     }
-    let mut client = Client::connect(&args.connection.endpoint).await?;
+    let mut client = Client::open(&args.connection).await?;
     loop {
         let failure = match watch(&args, &mut client).await {
             Ok(()) => Failure::new(Exit::Unreachable, "the control plane ended the watch"),
@@ -36,15 +36,14 @@ pub async fn run(args: StatusArgs) -> Result<(), Failure> {
 }
 
 async fn once(args: &StatusArgs) -> Result<(), Failure> {
-    let mut client = Client::connect(&args.connection.endpoint).await?;
-    let mut request = tonic::Request::new(GetStatusRequest {
-        site: args.site.clone(),
+    let client = Client::open(&args.connection).await?;
+    let request = GetStatusRequest {
+        site: args.scope.site.clone(),
         regions: args.regions.clone(),
         names: args.names.clone(),
-    });
-    request.set_timeout(CALL_TIMEOUT);
-    let response = client.grpc.get_status(request).await.map_err(|status| client.failure(&status))?;
-    let status = Status::from(response.into_inner());
+    };
+    let answer = client.call(request, async |mut grpc, request| grpc.get_status(request).await).await?;
+    let status = Status::from(answer);
     output::show(args.output, &status, |status| text(&status.site, status.revision, &status.resources))
 }
 
@@ -59,14 +58,14 @@ fn text<'a>(site: &str, revision: u64, resources: impl IntoIterator<Item = &'a R
 
 async fn watch(args: &StatusArgs, client: &mut Client) -> Result<(), Failure> {
     let request = WatchStatusRequest {
-        site: args.site.clone(),
+        site: args.scope.site.clone(),
         regions: args.regions.clone(),
         names: args.names.clone(),
     };
     let response = client.grpc.watch_status(request).await.map_err(|status| client.failure(&status))?;
     let mut events = response.into_inner();
     let live = args.output == Output::Table && std::io::stdout().is_terminal();
-    let mut screen = Screen { site: args.site.clone(), ..Screen::default() };
+    let mut screen = Screen { site: args.scope.site.clone(), ..Screen::default() };
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     loop {
         tokio::select! {

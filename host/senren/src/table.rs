@@ -1,10 +1,12 @@
 //! Tables for people, and the tables of resources that several commands show.
 
-use std::{fmt::Write as _, io::IsTerminal as _};
-
 use jiff::Timestamp;
 
-use crate::views::Resource;
+use crate::{
+    output::{self, Stream},
+    paint::Paint,
+    views::Resource,
+};
 
 /// Columns as wide as their widest cell, two spaces between them.
 pub struct Table {
@@ -14,50 +16,20 @@ pub struct Table {
 /// A text and how it is painted on a terminal.
 pub struct Cell {
     text: String,
-    paint: Option<Paint>,
-}
-
-/// What a cell says of how things are.
-#[derive(Clone, Copy)]
-pub enum Paint {
-    /// As it should be.
-    Good,
-    /// On its way.
-    Moving,
-    /// Wrong.
-    Bad,
-}
-
-impl Paint {
-    fn code(self) -> &'static str {
-        match self {
-            Paint::Good => "32",
-            Paint::Moving => "33",
-            Paint::Bad => "31",
-        }
-    }
-
-    /// Of a phase of a resource or region.
-    pub fn of_phase(phase: &str) -> Self {
-        match phase {
-            "Ready" | "Connected" => Paint::Good,
-            "Failed" | "Degraded" | "Unknown" | "Silent" => Paint::Bad,
-            _ => Paint::Moving,
-        }
-    }
+    paint: Paint,
 }
 
 impl<T: Into<String>> From<T> for Cell {
     fn from(text: T) -> Self {
         let text = text.into();
-        Self { text: if text.is_empty() { "-".into() } else { text }, paint: None }
+        Self { text: if text.is_empty() { "-".into() } else { text }, paint: Paint::Plain }
     }
 }
 
 impl Cell {
     /// A text that is painted.
     pub fn painted(text: impl Into<String>, paint: Paint) -> Self {
-        Self { paint: Some(paint), ..Self::from(text) }
+        Self { paint, ..Self::from(text) }
     }
 }
 
@@ -74,7 +46,7 @@ impl Table {
 
     /// As text, painted where standard output is a terminal that wants it.
     pub fn render(&self) -> String {
-        self.render_as(std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+        self.render_as(output::colour(Stream::Out))
     }
 
     fn render_as(&self, colour: bool) -> String {
@@ -88,13 +60,8 @@ impl Table {
             let mut line = String::new();
             for (cell, width) in row.iter().zip(&widths) {
                 let padding = " ".repeat(width - cell.text.chars().count() + 2);
-                // Writing to a String cannot fail.
-                let _ = match cell.paint {
-                    Some(paint) if colour => {
-                        write!(line, "\x1b[{}m{}\x1b[0m{padding}", paint.code(), cell.text)
-                    }
-                    _ => write!(line, "{}{padding}", cell.text),
-                };
+                line += &cell.paint.on(&cell.text, colour);
+                line += &padding;
             }
             text.push_str(line.trim_end());
             text.push('\n');
@@ -116,7 +83,7 @@ pub fn resources<'a>(resources: impl IntoIterator<Item = &'a Resource>, now: Tim
             endpoint(resource).into(),
             resource.created_at.map(|at| age(at, now)).unwrap_or_default().into(),
             time_to_ready(resource).into(),
-            if resource.ready { String::new() } else { why(resource) }.into(),
+            note(resource).into(),
         ]);
     }
     table
@@ -132,9 +99,22 @@ pub fn endpoint(resource: &Resource) -> String {
     resource.endpoints.first().map(|e| format!("{}:{}", e.host, e.port)).unwrap_or_default()
 }
 
+/// What there is to say besides phase and endpoint: why it is not ready, and what of it is held.
+fn note(resource: &Resource) -> String {
+    match &resource.hold {
+        Some(hold) => format!("held: {}", one_line(&hold.message)),
+        None if resource.ready => String::new(),
+        None => why(resource),
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// Reason and message, one line.
 pub fn why(resource: &Resource) -> String {
-    let message = resource.message.split_whitespace().collect::<Vec<_>>().join(" ");
+    let message = one_line(&resource.message);
     match (resource.reason.as_str(), message.as_str()) {
         (reason, "") => reason.to_owned(),
         ("", message) => message.to_owned(),

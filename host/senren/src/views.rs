@@ -1,9 +1,12 @@
 //! What `-o json` and `-o yaml` print: the messages of the API with their field names, JSON text as JSON, and
 //! times as RFC 3339. Part of the interface: a field is never renamed or retyped.
 
-use senren_api::v1;
+mod from;
+
 use serde::Serialize;
 use serde_json::Value;
+
+pub use self::from::time;
 
 /// Of `senren apply`.
 #[derive(Debug, Serialize)]
@@ -26,6 +29,73 @@ pub struct Change {
     pub uid: String,
     pub action: &'static str,
     pub generation: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Hold>,
+}
+
+/// A change that waits for `senren confirm`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Hold {
+    pub kind: String,
+    pub message: String,
+    pub revision: u64,
+}
+
+/// Of `senren plan`.
+#[derive(Debug, Serialize)]
+pub struct Plan {
+    pub site: String,
+    pub revision: u64,
+    pub changes: Vec<PlannedChange>,
+    pub warnings: Vec<Warning>,
+}
+
+/// What would become of one resource, and what that would mean.
+#[derive(Debug, Serialize)]
+pub struct PlannedChange {
+    pub change: Change,
+    pub fields: Vec<FieldChange>,
+    pub disruptive: bool,
+    pub data_loss: bool,
+    pub summary: String,
+}
+
+/// A field of a spec that would differ.
+#[derive(Debug, PartialEq, Serialize)]
+pub struct FieldChange {
+    pub path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<Value>,
+    pub effect: String,
+}
+
+/// Of `senren history`.
+#[derive(Debug, Serialize)]
+pub struct History {
+    pub site: String,
+    pub entries: Vec<Entry>,
+}
+
+/// One revision.
+#[derive(Debug, Serialize)]
+pub struct Entry {
+    pub revision: u64,
+    pub applied_at: Option<jiff::Timestamp>,
+    pub author: String,
+    pub request_id: String,
+    pub kind: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollback_to: Option<u64>,
+    pub changes: Vec<Change>,
+}
+
+/// Of `senren force-delete`.
+#[derive(Debug, Serialize)]
+pub struct Forgotten {
+    pub site: String,
+    pub changes: Vec<Change>,
 }
 
 /// Something that was accepted but will not work as it is now.
@@ -78,6 +148,8 @@ pub struct Resource {
     pub spec: Value,
     pub deletion_protection: bool,
     pub deleting: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Hold>,
 }
 
 /// Where a client connects.
@@ -129,144 +201,5 @@ pub struct Plugin {
     pub version: String,
     pub digest: String,
     pub spec_schema: Value,
-}
-
-/// A protobuf timestamp as a time.
-pub fn time(timestamp: Option<prost_types::Timestamp>) -> Option<jiff::Timestamp> {
-    let timestamp = timestamp?;
-    jiff::Timestamp::new(timestamp.seconds, timestamp.nanos).ok()
-}
-
-fn json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or(Value::Null)
-}
-
-/// `created` and so on.
-pub fn action(action: v1::resource_change::Action) -> &'static str {
-    use v1::resource_change::Action;
-    match action {
-        Action::Unspecified => "unknown",
-        Action::Unchanged => "unchanged",
-        Action::Created => "created",
-        Action::Updated => "updated",
-        Action::Deleted => "deleted",
-        Action::Replaced => "replaced",
-    }
-}
-
-impl From<v1::ApplyStateResponse> for Applied {
-    fn from(response: v1::ApplyStateResponse) -> Self {
-        let change = |change: v1::ResourceChange| Change {
-            action: action(change.action()),
-            region: change.region,
-            name: change.name,
-            r#type: change.r#type,
-            uid: change.uid,
-            generation: change.generation,
-        };
-        let warning = |warning: v1::Warning| Warning {
-            code: warning.code,
-            region: warning.region,
-            name: warning.name,
-            message: warning.message,
-        };
-        Self {
-            site: response.site,
-            revision: response.revision,
-            changes: response.changes.into_iter().map(change).collect(),
-            warnings: response.warnings.into_iter().map(warning).collect(),
-            resources: None,
-        }
-    }
-}
-
-impl From<v1::GetStatusResponse> for Status {
-    fn from(response: v1::GetStatusResponse) -> Self {
-        Self {
-            site: response.site,
-            revision: response.revision,
-            resources: response.resources.into_iter().map(Resource::from).collect(),
-        }
-    }
-}
-
-impl From<v1::WatchStatusResponse> for Event {
-    fn from(event: v1::WatchStatusResponse) -> Self {
-        use v1::watch_status_response::Kind;
-        let kind = match event.kind() {
-            Kind::Unspecified => "unknown",
-            Kind::Changed => "changed",
-            Kind::Removed => "removed",
-            Kind::Synced => "synced",
-        };
-        Self { kind, revision: event.revision, resource: event.resource.map(Resource::from) }
-    }
-}
-
-impl From<v1::ResourceStatus> for Resource {
-    fn from(status: v1::ResourceStatus) -> Self {
-        let endpoint = |e: v1::Endpoint| Endpoint { name: e.name, host: e.host, port: e.port };
-        let condition = |c: v1::Condition| Condition {
-            r#type: c.r#type,
-            status: c.status,
-            reason: c.reason,
-            message: c.message,
-        };
-        Self {
-            site: status.site,
-            region: status.region,
-            name: status.name,
-            r#type: status.r#type,
-            uid: status.uid,
-            generation: status.generation,
-            observed_generation: status.observed_generation,
-            phase: status.phase,
-            ready: status.ready,
-            reason: status.reason,
-            message: status.message,
-            endpoints: status.endpoints.into_iter().map(endpoint).collect(),
-            conditions: status.conditions.into_iter().map(condition).collect(),
-            details: json(&status.details_json),
-            observed_at: time(status.observed_at),
-            created_at: time(status.created_at),
-            applied_at: time(status.applied_at),
-            ready_at: time(status.ready_at),
-            spec: json(&status.spec_json),
-            deletion_protection: status.deletion_protection,
-            deleting: status.deleting,
-        }
-    }
-}
-
-impl From<v1::ListRegionsResponse> for Regions {
-    fn from(response: v1::ListRegionsResponse) -> Self {
-        Self { regions: response.regions.into_iter().map(Region::from).collect() }
-    }
-}
-
-impl From<v1::Region> for Region {
-    fn from(region: v1::Region) -> Self {
-        let plugin = |p: v1::PluginInfo| Plugin {
-            r#type: p.r#type,
-            kind: p.kind,
-            plugin: p.plugin,
-            version: p.version,
-            digest: p.digest,
-            spec_schema: json(&p.spec_schema_json),
-        };
-        Self {
-            id: region.id,
-            phase: region.phase,
-            version: region.version,
-            applied_version: region.applied_version,
-            in_sync: region.in_sync,
-            last_heartbeat_at: time(region.last_heartbeat_at),
-            plugins: region.plugins.into_iter().map(plugin).collect(),
-            resources: region.resources,
-            ready_resources: region.ready_resources,
-            problems: region.problems,
-            plane_version: region.plane_version,
-            cluster_uid: region.cluster_uid,
-        }
-    }
+    pub notice: String,
 }

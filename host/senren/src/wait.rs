@@ -37,6 +37,8 @@ struct Goal {
     generation: u64,
     /// It must disappear.
     gone: bool,
+    /// It does not happen until it is confirmed.
+    held: bool,
     /// As last seen.
     latest: Option<ResourceStatus>,
 }
@@ -52,6 +54,8 @@ pub enum Standing {
     Failed,
     /// A later apply has changed or removed it.
     Superseded,
+    /// Waits for `senren confirm`.
+    Held,
 }
 
 impl Goals {
@@ -61,7 +65,13 @@ impl Goals {
         for change in &response.changes {
             let gone = change.action() == Action::Deleted;
             let key = (change.region.clone(), change.name.clone());
-            let goal = Goal { uid: change.uid.clone(), generation: change.generation, gone, latest: None };
+            let goal = Goal {
+                uid: change.uid.clone(),
+                generation: change.generation,
+                gone,
+                held: change.hold.is_some(),
+                latest: None,
+            };
             // Of a name that is deleted and created again, the new one counts.
             if !gone || !goals.contains_key(&key) {
                 goals.insert(key, goal);
@@ -91,7 +101,7 @@ impl Goals {
     /// How far all of it is: the least far that any is.
     pub fn standing(&self) -> Standing {
         let standings = || self.goals.values().map(|goal| goal.standing(self.synced));
-        [Standing::Moving, Standing::Failed, Standing::Superseded]
+        [Standing::Moving, Standing::Failed, Standing::Superseded, Standing::Held]
             .into_iter()
             .find(|standing| standings().any(|s| s == *standing))
             .unwrap_or(Standing::Done)
@@ -108,6 +118,10 @@ impl Goals {
             let what = match (goal.standing(self.synced), &goal.latest) {
                 (Standing::Done, _) => return None,
                 (Standing::Superseded, _) => "a later apply changed or deleted it".to_owned(),
+                (Standing::Held, status) => {
+                    let hold = status.as_ref().and_then(|status| status.hold.as_ref());
+                    format!("held: {}", hold.map_or("it waits to be confirmed", |hold| &hold.message))
+                }
                 (_, None) => "no status yet".to_owned(),
                 (_, Some(status)) => {
                     let parts = [status.phase.as_str(), &status.reason, &status.message];
@@ -122,6 +136,9 @@ impl Goals {
 
 impl Goal {
     fn standing(&self, synced: bool) -> Standing {
+        if self.held {
+            return Standing::Held;
+        }
         let Some(status) = &self.latest else {
             return match (self.gone, synced) {
                 (true, true) => Standing::Done,
@@ -137,6 +154,9 @@ impl Goal {
             return Standing::Superseded;
         }
         let current = status.observed_generation >= self.generation;
+        if current && status.hold.is_some() {
+            return Standing::Held;
+        }
         match status.phase.as_str() {
             // Ready alone is not enough: during a rolling change clients are served all along.
             "Ready" if current && status.ready => Standing::Done,
@@ -178,6 +198,9 @@ pub async fn converge(
         }
         Standing::Failed | Standing::Superseded => {
             Err(Failure::new(Exit::Failed, format!("not as declared:{}", goals.unfinished())))
+        }
+        Standing::Held => {
+            Err(Failure::new(Exit::Held, format!("not as declared until confirmed:{}", goals.unfinished())))
         }
     };
     (goals, result)
@@ -229,7 +252,7 @@ impl Patience {
                 self.failed_since = None;
                 None
             }
-            Standing::Done | Standing::Superseded => Some(Instant::now()),
+            Standing::Done | Standing::Superseded | Standing::Held => Some(Instant::now()),
             Standing::Failed => Some(*self.failed_since.get_or_insert_with(Instant::now) + FAILED_GRACE),
         }
     }
@@ -299,6 +322,21 @@ mod tests {
             vec![event(Kind::Changed, "u", 2, "Deleting"), SYNCED, event(Kind::Removed, "u", 2, "Deleting")];
         check(Action::Deleted, removed, Standing::Done);
         check(Action::Deleted, vec![event(Kind::Changed, "other", 3, "Creating"), SYNCED], Standing::Done);
+    }
+
+    #[test]
+    fn what_is_held_is_not_waited_for() {
+        let hold = || Some(senren_api::v1::Hold { kind: "Replacement".into(), ..Default::default() });
+        let mut held = event(Kind::Changed, "u", 2, "Ready");
+        held.resource.iter_mut().for_each(|resource| resource.hold = hold());
+        check(Action::Updated, vec![held.clone()], Standing::Held);
+        // What an earlier generation was held for says nothing of this one.
+        held.resource.iter_mut().for_each(|resource| resource.observed_generation = 1);
+        check(Action::Updated, vec![held, SYNCED], Standing::Moving);
+
+        let deletion = ResourceChange { hold: hold(), ..change("u", Action::Deleted) };
+        let response = ApplyStateResponse { changes: vec![deletion], ..Default::default() };
+        assert_eq!(Goals::of(&response).standing(), Standing::Held);
     }
 
     #[test]

@@ -94,6 +94,49 @@ fn wrong_usage_ends_with_2() {
 }
 
 #[test]
+fn a_script_must_say_yes_before_anything_changes() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("state.yaml");
+    fs::write(&file, "databases: []").unwrap();
+    let file = file.to_str().unwrap();
+    // Nothing listens there: it is not even tried.
+    let endpoint = free_addr().to_string();
+    let check = |args: &[&str], look: &str| {
+        run(&[args, &["-e", &endpoint]].concat())
+            .check(2, &["no terminal", "nothing was changed", "--yes", look]);
+        run(&[args, &["-e", &endpoint, "--yes"]].concat()).check(3, &["cannot reach"]);
+    };
+    check(&["apply", "-f", file], &format!("senren plan -f {file}"));
+    check(&["rollback", "3", "--site", "shop"], "senren plan --rollback 3 --site shop");
+    check(&["confirm", "cache"], "senren status --site default");
+    check(&["force-delete", "--region", "aws:r"], "senren status --site default --region aws:r");
+}
+
+#[test]
+fn certificates_never_go_unused() {
+    let dir = tempfile::tempdir().unwrap();
+    let pem = dir.path().join("ca.pem");
+    fs::write(&pem, "").unwrap();
+    let pem = pem.to_str().unwrap();
+    run(&["status", "-e", "http://localhost:1", "--ca-cert", pem])
+        .check(2, &["of no use at http://localhost:1"]);
+    run(&["status", "-e", "localhost:1", "--ca-cert", "/nowhere/ca.pem"]).check(2, &["/nowhere/ca.pem"]);
+    run(&["status", "--cert", pem]).check(2, &["--key"]);
+    // Also on this machine, they ask for TLS.
+    let endpoint = format!("localhost:{}", free_addr().port());
+    run(&["status", "-e", &endpoint, "--ca-cert", pem]).check(3, &[&format!("https://{endpoint}")]);
+}
+
+#[test]
+fn a_difference_is_between_two_things() {
+    run(&["diff"]).check(2, &["<FROM>"]);
+    run(&["diff", "1", "2", "-f", "x"]).check(2, &["cannot be used with"]);
+    run(&["diff", "1", "-f", "/nowhere"]).check(2, &["cannot read /nowhere"]);
+    run(&["diff", "1", "-e", &free_addr().to_string()]).check(3, &["cannot reach"]);
+    run(&["plan"]).check(2, &["--file", "--rollback"]);
+}
+
+#[test]
 fn a_plane_is_also_chosen_by_the_environment() {
     let mode = |mode: &str| common::Ended::from(senren(&[]).env("MODE", mode).output().unwrap());
     mode("control").check(2, &["--database-url"]);

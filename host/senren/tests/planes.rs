@@ -60,7 +60,7 @@ fn a_control_plane_keeps_what_is_applied_over_a_restart() {
 
     let mut plane = control(&database.url, addr, &log).spawn().unwrap();
     wait_for(&mut plane, &log, "control plane is up");
-    run(&["apply", "-f", file.to_str().unwrap()]).check(0, &["RegionNeverSeen", "aws:us-east-1"]);
+    run(&["apply", "--yes", "-f", file.to_str().unwrap()]).check(0, &["RegionNeverSeen", "aws:us-east-1"]);
     end(plane, &log);
 
     let mut plane = control(&database.url, addr, &log).spawn().unwrap();

@@ -31,9 +31,10 @@ use self::{
 use crate::{
     apply,
     cli::DevArgs,
-    client::{Client, Endpoint},
+    client::{Client, Grpc},
     document::Document,
     exit::{Exit, Failure},
+    outcome, output,
     progress::Progress,
     shutdown, telemetry,
     views::{self, Applied},
@@ -68,7 +69,7 @@ pub async fn run(args: DevArgs) -> Result<(), Failure> {
         () = shutdown.cancelled() => return Err(interrupted()),
     };
     let walk = Walk {
-        client: Client::connect(&Endpoint::local(machine.addr())?).await?,
+        client: Client::local(machine.addr()).await?,
         clusters: machine.clusters(),
         document,
         args,
@@ -120,13 +121,10 @@ impl Walk {
     }
 
     async fn apply(&self) -> Result<ApplyStateResponse, Failure> {
-        let mut client = self.client.clone();
-        let response = apply::apply(&mut client, self.document.request.clone(), &self.document).await?;
+        let response = apply::apply(&self.client, self.document.request.clone(), &self.document).await?;
         let applied = Applied::from(response.clone());
-        eprintln!("{}", apply::summary(&applied));
-        for warning in &applied.warnings {
-            eprintln!("warning: {}: {}", warning.code, warning.message);
-        }
+        eprintln!("{}", outcome::summary(&applied));
+        output::warnings(&applied.warnings);
         Ok(response)
     }
 
@@ -169,10 +167,9 @@ impl Walk {
 
     /// Until every region has been heard of since we started; tells what they complain about.
     async fn wait_for_regions(&self, deadline: Instant) -> Result<(), Failure> {
-        let mut client = self.client.clone();
         loop {
-            let response = client.grpc.list_regions(ListRegionsRequest {}).await;
-            let regions = response.map_err(|status| client.failure(&status))?.into_inner().regions;
+            let call = async |mut grpc: Grpc, request| grpc.list_regions(request).await;
+            let regions = self.client.call(ListRegionsRequest {}, call).await?.regions;
             let heard = |id: &&RegionId| regions.iter().any(|r| r.id == id.as_str() && self.is_up(r));
             let missing: Vec<&str> =
                 self.clusters.keys().filter(|id| !heard(id)).map(RegionId::as_str).collect();

@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    io::Read as _,
+    io::{Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -13,9 +13,16 @@ use std::{
 /// The binary, with nothing of our own environment that it would react to.
 pub fn senren(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_senren"));
-    for name in
-        ["MODE", "SENREN_ENDPOINT", "SENREN_SITE", "SENREN_LOG", "RUST_LOG", "LISTEN_ADDR", "DATABASE_URL"]
-    {
+    for name in [
+        "MODE",
+        "SENREN_ENDPOINT",
+        "SENREN_SITE",
+        "SENREN_AUTHOR",
+        "SENREN_LOG",
+        "RUST_LOG",
+        "LISTEN_ADDR",
+        "DATABASE_URL",
+    ] {
         command.env_remove(name);
     }
     command.args(args).stdin(Stdio::null());
@@ -59,6 +66,24 @@ impl Ended {
 /// Runs it to its end.
 pub fn run(args: &[&str]) -> Ended {
     senren(args).output().unwrap().into()
+}
+
+/// Runs `command` on a terminal of its own, on which `typed` is typed.
+pub fn on_terminal(command: &Command, typed: &str) -> Ended {
+    let quoted = |text: &std::ffi::OsStr| format!("'{}'", text.to_str().unwrap());
+    let line = std::iter::once(command.get_program()).chain(command.get_args()).map(quoted);
+    let mut script = Command::new("script");
+    script.args(["-qec", &line.collect::<Vec<_>>().join(" "), "/dev/null"]);
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => script.env(name, value),
+            None => script.env_remove(name),
+        };
+    }
+    let mut child =
+        script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(typed.as_bytes()).unwrap();
+    child.wait_with_output().unwrap().into()
 }
 
 /// A loopback address that was free a moment ago.
@@ -141,11 +166,22 @@ impl Dev {
         senren(args).env("SENREN_ENDPOINT", &self.endpoint).output().unwrap().into()
     }
 
-    /// Applies `content` with further arguments.
+    /// Applies `content`, without being asked, with further arguments.
     pub fn apply(&self, content: &str, args: &[&str]) -> Ended {
+        let file = self.file(content);
+        self.run(&[&["apply", "--yes", "-f", &file], args].concat())
+    }
+
+    /// A file with `content`.
+    pub fn file(&self, content: &str) -> String {
         let file = self.dir.join("apply.yaml");
         fs::write(&file, content).unwrap();
-        self.run(&[&["apply", "-f", file.to_str().unwrap()], args].concat())
+        file.to_str().unwrap().to_owned()
+    }
+
+    /// Runs a command on a terminal, where `answer` is typed; what the terminal shows is in `stdout`.
+    pub fn run_on_terminal(&self, args: &[&str], answer: &str) -> Ended {
+        on_terminal(senren(args).env("SENREN_ENDPOINT", &self.endpoint), answer)
     }
 
     /// Sends a signal, and returns the status it ended with.

@@ -39,6 +39,36 @@ class ControlPlaneStub(object):
                 request_serializer=senren_dot_v1_dot_control__plane__pb2.ApplyStateRequest.SerializeToString,
                 response_deserializer=senren_dot_v1_dot_control__plane__pb2.ApplyStateResponse.FromString,
                 _registered_method=True)
+        self.PlanState = channel.unary_unary(
+                '/senren.v1.ControlPlane/PlanState',
+                request_serializer=senren_dot_v1_dot_control__plane__pb2.PlanStateRequest.SerializeToString,
+                response_deserializer=senren_dot_v1_dot_control__plane__pb2.PlanStateResponse.FromString,
+                _registered_method=True)
+        self.GetState = channel.unary_unary(
+                '/senren.v1.ControlPlane/GetState',
+                request_serializer=senren_dot_v1_dot_control__plane__pb2.GetStateRequest.SerializeToString,
+                response_deserializer=senren_dot_v1_dot_control__plane__pb2.GetStateResponse.FromString,
+                _registered_method=True)
+        self.ListHistory = channel.unary_unary(
+                '/senren.v1.ControlPlane/ListHistory',
+                request_serializer=senren_dot_v1_dot_control__plane__pb2.ListHistoryRequest.SerializeToString,
+                response_deserializer=senren_dot_v1_dot_control__plane__pb2.ListHistoryResponse.FromString,
+                _registered_method=True)
+        self.RollbackState = channel.unary_unary(
+                '/senren.v1.ControlPlane/RollbackState',
+                request_serializer=senren_dot_v1_dot_control__plane__pb2.RollbackStateRequest.SerializeToString,
+                response_deserializer=senren_dot_v1_dot_control__plane__pb2.ApplyStateResponse.FromString,
+                _registered_method=True)
+        self.ConfirmHeld = channel.unary_unary(
+                '/senren.v1.ControlPlane/ConfirmHeld',
+                request_serializer=senren_dot_v1_dot_control__plane__pb2.ConfirmHeldRequest.SerializeToString,
+                response_deserializer=senren_dot_v1_dot_control__plane__pb2.ConfirmHeldResponse.FromString,
+                _registered_method=True)
+        self.ForceDelete = channel.unary_unary(
+                '/senren.v1.ControlPlane/ForceDelete',
+                request_serializer=senren_dot_v1_dot_control__plane__pb2.ForceDeleteRequest.SerializeToString,
+                response_deserializer=senren_dot_v1_dot_control__plane__pb2.ForceDeleteResponse.FromString,
+                _registered_method=True)
         self.GetStatus = channel.unary_unary(
                 '/senren.v1.ControlPlane/GetStatus',
                 request_serializer=senren_dot_v1_dot_control__plane__pb2.GetStatusRequest.SerializeToString,
@@ -67,6 +97,55 @@ class ControlPlaneServicer(object):
         ABORTED: the site's revision is not `expected_revision`; read, merge, try again.
         FAILED_PRECONDITION: a resource with deletion_protection would go.
         ALREADY_EXISTS: `request_id` was used with another content.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PlanState(self, request, context):
+        """What ApplyState (or RollbackState) with the same content would do now, and what that would mean for what runs.
+        Changes nothing. Errors as ApplyState's.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetState(self, request, context):
+        """What a site declares now, or declared at an earlier revision, as it was written.
+        NOT_FOUND: there is no such revision (any more).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListHistory(self, request, context):
+        """Every revision of a site: who changed what, and when; the latest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollbackState(self, request, context):
+        """Declares again what a site declared at an earlier revision: an apply, with a revision of its own.
+        Errors as ApplyState's and GetState's.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConfirmHeld(self, request, context):
+        """Lets happen what is held: deletions that were too many at once, replacements that lose data.
+        NOT_FOUND: nothing that matches is held.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ForceDelete(self, request, context):
+        """Forgets resources of a region that is gone for good, without waiting for it. Only what an apply took away
+        already. Should the region ever come back, it deletes them itself.
+        NOT_FOUND: nothing that matches is being deleted. FAILED_PRECONDITION: the region is connected, and
+        will say itself when they are gone.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -101,6 +180,36 @@ def add_ControlPlaneServicer_to_server(servicer, server):
                     servicer.ApplyState,
                     request_deserializer=senren_dot_v1_dot_control__plane__pb2.ApplyStateRequest.FromString,
                     response_serializer=senren_dot_v1_dot_control__plane__pb2.ApplyStateResponse.SerializeToString,
+            ),
+            'PlanState': grpc.unary_unary_rpc_method_handler(
+                    servicer.PlanState,
+                    request_deserializer=senren_dot_v1_dot_control__plane__pb2.PlanStateRequest.FromString,
+                    response_serializer=senren_dot_v1_dot_control__plane__pb2.PlanStateResponse.SerializeToString,
+            ),
+            'GetState': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetState,
+                    request_deserializer=senren_dot_v1_dot_control__plane__pb2.GetStateRequest.FromString,
+                    response_serializer=senren_dot_v1_dot_control__plane__pb2.GetStateResponse.SerializeToString,
+            ),
+            'ListHistory': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListHistory,
+                    request_deserializer=senren_dot_v1_dot_control__plane__pb2.ListHistoryRequest.FromString,
+                    response_serializer=senren_dot_v1_dot_control__plane__pb2.ListHistoryResponse.SerializeToString,
+            ),
+            'RollbackState': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollbackState,
+                    request_deserializer=senren_dot_v1_dot_control__plane__pb2.RollbackStateRequest.FromString,
+                    response_serializer=senren_dot_v1_dot_control__plane__pb2.ApplyStateResponse.SerializeToString,
+            ),
+            'ConfirmHeld': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfirmHeld,
+                    request_deserializer=senren_dot_v1_dot_control__plane__pb2.ConfirmHeldRequest.FromString,
+                    response_serializer=senren_dot_v1_dot_control__plane__pb2.ConfirmHeldResponse.SerializeToString,
+            ),
+            'ForceDelete': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForceDelete,
+                    request_deserializer=senren_dot_v1_dot_control__plane__pb2.ForceDeleteRequest.FromString,
+                    response_serializer=senren_dot_v1_dot_control__plane__pb2.ForceDeleteResponse.SerializeToString,
             ),
             'GetStatus': grpc.unary_unary_rpc_method_handler(
                     servicer.GetStatus,
@@ -145,6 +254,168 @@ class ControlPlane(object):
             '/senren.v1.ControlPlane/ApplyState',
             senren_dot_v1_dot_control__plane__pb2.ApplyStateRequest.SerializeToString,
             senren_dot_v1_dot_control__plane__pb2.ApplyStateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PlanState(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/senren.v1.ControlPlane/PlanState',
+            senren_dot_v1_dot_control__plane__pb2.PlanStateRequest.SerializeToString,
+            senren_dot_v1_dot_control__plane__pb2.PlanStateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetState(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/senren.v1.ControlPlane/GetState',
+            senren_dot_v1_dot_control__plane__pb2.GetStateRequest.SerializeToString,
+            senren_dot_v1_dot_control__plane__pb2.GetStateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListHistory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/senren.v1.ControlPlane/ListHistory',
+            senren_dot_v1_dot_control__plane__pb2.ListHistoryRequest.SerializeToString,
+            senren_dot_v1_dot_control__plane__pb2.ListHistoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollbackState(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/senren.v1.ControlPlane/RollbackState',
+            senren_dot_v1_dot_control__plane__pb2.RollbackStateRequest.SerializeToString,
+            senren_dot_v1_dot_control__plane__pb2.ApplyStateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConfirmHeld(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/senren.v1.ControlPlane/ConfirmHeld',
+            senren_dot_v1_dot_control__plane__pb2.ConfirmHeldRequest.SerializeToString,
+            senren_dot_v1_dot_control__plane__pb2.ConfirmHeldResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForceDelete(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/senren.v1.ControlPlane/ForceDelete',
+            senren_dot_v1_dot_control__plane__pb2.ForceDeleteRequest.SerializeToString,
+            senren_dot_v1_dot_control__plane__pb2.ForceDeleteResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -32,7 +32,7 @@ class SlotRange(_message.Message):
     def __init__(self, first: _Optional[int] = ..., last: _Optional[int] = ...) -> None: ...
 
 class DesiredResource(_message.Message):
-    __slots__ = ("site", "name", "type", "uid", "generation", "spec_json", "deletion_protection")
+    __slots__ = ("site", "name", "type", "uid", "generation", "spec_json", "deletion_protection", "data_loss_confirmed", "replaces_uid")
     SITE_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     TYPE_FIELD_NUMBER: _ClassVar[int]
@@ -40,6 +40,8 @@ class DesiredResource(_message.Message):
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     SPEC_JSON_FIELD_NUMBER: _ClassVar[int]
     DELETION_PROTECTION_FIELD_NUMBER: _ClassVar[int]
+    DATA_LOSS_CONFIRMED_FIELD_NUMBER: _ClassVar[int]
+    REPLACES_UID_FIELD_NUMBER: _ClassVar[int]
     site: str
     name: str
     type: str
@@ -47,7 +49,9 @@ class DesiredResource(_message.Message):
     generation: int
     spec_json: str
     deletion_protection: bool
-    def __init__(self, site: _Optional[str] = ..., name: _Optional[str] = ..., type: _Optional[str] = ..., uid: _Optional[str] = ..., generation: _Optional[int] = ..., spec_json: _Optional[str] = ..., deletion_protection: bool = ...) -> None: ...
+    data_loss_confirmed: bool
+    replaces_uid: str
+    def __init__(self, site: _Optional[str] = ..., name: _Optional[str] = ..., type: _Optional[str] = ..., uid: _Optional[str] = ..., generation: _Optional[int] = ..., spec_json: _Optional[str] = ..., deletion_protection: bool = ..., data_loss_confirmed: bool = ..., replaces_uid: _Optional[str] = ...) -> None: ...
 
 class StatusReport(_message.Message):
     __slots__ = ("region", "sequence", "resource", "heartbeat")
@@ -138,17 +142,19 @@ class Heartbeat(_message.Message):
     def __init__(self, version: _Optional[int] = ..., content_hash: _Optional[str] = ..., interval_ms: _Optional[int] = ..., sent_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., plugins: _Optional[_Iterable[_Union[PluginInfo, _Mapping]]] = ..., cluster_uid: _Optional[str] = ..., plane_version: _Optional[str] = ..., problems: _Optional[_Iterable[str]] = ..., settled: bool = ...) -> None: ...
 
 class PluginInfo(_message.Message):
-    __slots__ = ("type", "kind", "plugin", "version", "digest", "spec_schema_json")
+    __slots__ = ("type", "kind", "plugin", "version", "digest", "spec_schema_json", "notice")
     TYPE_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     PLUGIN_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     SPEC_SCHEMA_JSON_FIELD_NUMBER: _ClassVar[int]
+    NOTICE_FIELD_NUMBER: _ClassVar[int]
     type: str
     kind: str
     plugin: str
     version: str
     digest: str
     spec_schema_json: str
-    def __init__(self, type: _Optional[str] = ..., kind: _Optional[str] = ..., plugin: _Optional[str] = ..., version: _Optional[str] = ..., digest: _Optional[str] = ..., spec_schema_json: _Optional[str] = ...) -> None: ...
+    notice: str
+    def __init__(self, type: _Optional[str] = ..., kind: _Optional[str] = ..., plugin: _Optional[str] = ..., version: _Optional[str] = ..., digest: _Optional[str] = ..., spec_schema_json: _Optional[str] = ..., notice: _Optional[str] = ...) -> None: ...

@@ -1,0 +1,89 @@
+//! `senren confirm` and `senren force-delete`: the two commands after which data may be gone for good. Both show
+//! exactly what that concerns, and ask.
+
+use senren_api::v1::{ApplyStateResponse, ConfirmHeldRequest, ForceDeleteRequest, GetStatusRequest};
+
+use crate::{
+    cli::{ConfirmArgs, ForceDeleteArgs},
+    client::Client,
+    consent::{self, Consent},
+    exit::{Exit, Failure},
+    outcome, output,
+    views::{Forgotten, Resource},
+};
+
+/// Lets happen what is held.
+pub async fn confirm(args: ConfirmArgs) -> Result<(), Failure> {
+    let site = &args.scope.site;
+    let consent = Consent::of(&args.consent, &format!("senren status --site {site}"))?;
+    let client = Client::open(&args.connection).await?;
+    if consent == Consent::Asked {
+        let mut held = resources(&client, site, &args.names, &args.regions).await?;
+        held.retain(|resource| resource.hold.is_some());
+        if held.is_empty() {
+            return Err(Failure::new(Exit::Refused, format!("nothing that matches is held in site {site}")));
+        }
+        for resource in &held {
+            let Resource { region, name, r#type, hold, .. } = resource;
+            let (kind, message) = hold.as_ref().map(|hold| (&*hold.kind, &*hold.message)).unwrap_or_default();
+            eprintln!("{kind} of {name} ({type}) in {region}\n    {message}", r#type = r#type);
+        }
+        consent.ask("Let this happen, and its data be lost?")?;
+    }
+    let request = ConfirmHeldRequest {
+        site: site.clone(),
+        names: args.names.clone(),
+        regions: args.regions.clone(),
+        author: consent::author(&args.consent),
+    };
+    let answer = client.call(request, async |mut grpc, request| grpc.confirm_held(request).await).await?;
+    let response = ApplyStateResponse {
+        site: answer.site,
+        revision: answer.revision,
+        changes: answer.changes,
+        warnings: Vec::new(),
+    };
+    outcome::show(&client, response, &args.waiting, args.output).await
+}
+
+/// Forgets what a lost region will never say is gone.
+pub async fn force_delete(args: ForceDeleteArgs) -> Result<(), Failure> {
+    let (site, region) = (&args.scope.site, &args.region);
+    let consent = Consent::of(&args.consent, &format!("senren status --site {site} --region {region}"))?;
+    let client = Client::open(&args.connection).await?;
+    if consent == Consent::Asked {
+        let mut lost = resources(&client, site, &args.names, std::slice::from_ref(region)).await?;
+        lost.retain(|resource| resource.deleting);
+        if lost.is_empty() {
+            let message = format!("nothing that matches is being deleted in {region}, site {site}");
+            return Err(Failure::new(Exit::Refused, message));
+        }
+        for resource in &lost {
+            eprintln!("{} ({}) in {region}: {}", resource.name, resource.r#type, resource.message);
+        }
+        consent.ask(&format!("Is {region} gone for good, and may all of this be forgotten?"))?;
+    }
+    let request = ForceDeleteRequest {
+        site: site.clone(),
+        region: region.clone(),
+        names: args.names.clone(),
+        author: consent::author(&args.consent),
+    };
+    let answer = client.call(request, async |mut grpc, request| grpc.force_delete(request).await).await?;
+    output::show(args.output, &Forgotten::from(answer), |forgotten| {
+        let table = outcome::changes(&forgotten.changes);
+        format!("{table}site {}: {} forgotten", forgotten.site, forgotten.changes.len())
+    })
+}
+
+async fn resources(
+    client: &Client,
+    site: &str,
+    names: &[String],
+    regions: &[String],
+) -> Result<Vec<Resource>, Failure> {
+    let request =
+        GetStatusRequest { site: site.to_owned(), regions: regions.to_vec(), names: names.to_vec() };
+    let answer = client.call(request, async |mut grpc, request| grpc.get_status(request).await).await?;
+    Ok(answer.resources.into_iter().map(Resource::from).collect())
+}

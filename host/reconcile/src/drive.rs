@@ -6,7 +6,10 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -18,8 +21,11 @@ use kube::{
 };
 use parking_lot::Mutex;
 use rand::Rng as _;
-use senren_engine::{PluginSet, ResourceType};
-use tokio::{sync::Semaphore, time::Instant};
+use senren_engine::{PluginSet, ResourceType, wit};
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::Instant,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -33,8 +39,6 @@ use crate::{
     resource::{Key, api_resource},
 };
 
-/// How often to look whether the plugins were exchanged.
-const PLUGINS_INTERVAL: Duration = Duration::from_secs(1);
 /// First pause after a failure that may pass; doubled each time.
 const BACK_OFF: Duration = Duration::from_millis(200);
 /// Longest pause after a failure.
@@ -54,7 +58,7 @@ pub async fn run(reconciler: Arc<Reconciler>, shutdown: CancellationToken) {
     let driver = Arc::new(Driver {
         queues: Mutex::default(),
         watched: Mutex::default(),
-        served: Mutex::default(),
+        setups: Mutex::default(),
         pace: Mutex::default(),
         tasks: TaskTracker::new(),
         shutdown: shutdown.clone(),
@@ -73,11 +77,22 @@ struct Driver {
     queues: Mutex<HashMap<String, Queue<Key>>>,
     /// Kinds that have a watch.
     watched: Mutex<HashSet<ApiKind>>,
-    /// Digest of the plugin that each type was last set up for.
-    served: Mutex<HashMap<String, String>>,
+    /// Who sets up each type.
+    setups: Mutex<HashMap<String, Arc<Setup>>>,
     pace: Mutex<HashMap<Key, Pace>>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
+}
+
+/// Sets up a type, again whenever its definition changes.
+#[derive(Default)]
+struct Setup {
+    /// Counts the definitions that came.
+    turns: AtomicU64,
+    /// Rung when one comes.
+    newer: Notify,
+    /// Held by the one that is being installed.
+    lock: tokio::sync::Mutex<()>,
 }
 
 /// How a resource's last steps went.
@@ -102,44 +117,68 @@ impl Driver {
         });
     }
 
-    /// Sets up every type that the plugins serve, now and whenever they are exchanged.
+    /// Sets up every type that the plugins serve, and reconciles what another plugin now serves: at once, and whenever
+    /// they are exchanged.
     async fn follow_plugins(self: Arc<Self>) {
-        let mut current: Option<Arc<PluginSet>> = None;
+        let mut exchanged = self.reconciler.plugins().subscribe();
+        let mut before = Arc::new(PluginSet::default());
         loop {
-            let plugins = self.reconciler.plugins().current();
-            if current.as_ref().is_none_or(|current| !Arc::ptr_eq(current, &plugins)) {
-                for (type_name, served) in plugins.iter() {
-                    let digest = served.plugin.digest().to_owned();
-                    let before = self.served.lock().insert(type_name.to_owned(), digest.clone());
-                    if before.as_ref() != Some(&digest) {
-                        self.spawn(self.clone().serve(served.resource_type.clone()));
+            let current = exchanged.borrow_and_update().clone();
+            for (type_name, served) in current.iter() {
+                match before.get(type_name) {
+                    Some(before) if before.plugin.same_as(&served.plugin) => {}
+                    Some(before) if same_definition(&before.resource_type, &served.resource_type) => {
+                        self.push_all_of(type_name);
                     }
+                    _ => self.spawn(self.clone().serve(served.resource_type.clone())),
                 }
-                if current.is_some() {
-                    self.push_all();
-                }
-                current = Some(plugins);
             }
-            tokio::time::sleep(PLUGINS_INTERVAL).await;
+            // What nobody serves any more says so.
+            before.iter().filter(|(gone, _)| current.get(gone).is_none()).for_each(|(gone, _)| {
+                self.push_all_of(gone);
+            });
+            before = current;
+            if exchanged.changed().await.is_err() {
+                return;
+            }
         }
     }
 
     /// Installs the definition of a type and watches its resources and their objects.
     async fn serve(self: Arc<Self>, resource_type: ResourceType) {
+        let wit = &resource_type.wit;
+        // One at a time, and the latest last: an older definition must not replace a newer one.
+        let setup = self.setups.lock().entry(wit.name.clone()).or_default().clone();
+        let turn = setup.turns.fetch_add(1, Ordering::SeqCst) + 1;
+        setup.newer.notify_waiters();
+        let _turn = setup.lock.lock().await;
         let mut pause = BACK_OFF;
-        while let Err(error) = crd::install_type(self.reconciler.client(), &resource_type).await {
-            tracing::error!(r#type = resource_type.wit.name, "{error:#}; trying again in {pause:?}");
-            tokio::time::sleep(pause).await;
+        let mut newer = std::pin::pin!(setup.newer.notified());
+        newer.as_mut().enable();
+        while setup.turns.load(Ordering::SeqCst) == turn {
+            let Err(error) = crd::install_type(self.reconciler.client(), &resource_type).await else {
+                self.add(wit);
+                return;
+            };
+            tracing::error!(r#type = wit.name, "{error:#}; trying again in {pause:?}");
+            if pause == BACK_OFF {
+                // An earlier definition may do, and what is there must not wait.
+                self.push_all_of(&wit.name);
+            }
+            let _ = tokio::time::timeout(pause, newer.as_mut()).await;
             pause = (pause * 2).min(MAX_BACK_OFF);
         }
-        let wit = &resource_type.wit;
-        self.reconciler.add_type(wit);
-        for kind in self.reconciler.watched_kinds(wit) {
+    }
+
+    /// Watches the resources of a type and their objects.
+    fn add(self: &Arc<Self>, resource_type: &wit::ResourceType) {
+        self.reconciler.add_type(resource_type);
+        for kind in self.reconciler.watched_kinds(resource_type) {
             self.watch(kind.clone(), kind.resource());
         }
-        let api = api_resource(wit);
+        let api = api_resource(resource_type);
         self.watch(ApiKind::new(&api.api_version, &api.kind), api);
-        self.push_all_of(&wit.name);
+        self.push_all_of(&resource_type.name);
     }
 
     /// Watches a kind, unless it is watched already.
@@ -283,6 +322,13 @@ impl Driver {
             Err(Retry::OnChange) => queue.push_at(key.clone(), now + resync),
         }
     }
+}
+
+/// True where neither the custom resource nor what is watched for it differs.
+fn same_definition(a: &ResourceType, b: &ResourceType) -> bool {
+    let watched = |ty: &ResourceType| ty.wit.owns.iter().chain(&ty.wit.observes).map(ApiKind::from).collect();
+    let (of_a, of_b): (HashSet<ApiKind>, HashSet<ApiKind>) = (watched(a), watched(b));
+    of_a == of_b && matches!((crd::definition(a), crd::definition(b)), (Ok(a), Ok(b)) if a == b)
 }
 
 /// Logs a failure once, however often it is repeated, and its end.

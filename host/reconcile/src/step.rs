@@ -150,13 +150,19 @@ impl<'a> Step<'a> {
         }))
     }
 
-    /// What the operator set for the plugin.
+    /// What the operator set for the plugin. A deletion does not wait for it to be corrected: defaults will do.
     fn configure(&self, served: &Served) -> Result<String, Failure> {
-        let plugin = &served.plugin.descriptor().name;
-        let settings = self.reconciler.settings().plugin_config.get(plugin);
-        served.plugin.configure(settings).map(|config| config.to_string()).map_err(|violations| {
-            let problems: Vec<_> = violations.iter().map(|v| line(&v.path, &v.message)).collect();
-            Failure::Settings { plugin: plugin.clone(), problems: listed(&problems) }
+        let name = &served.plugin.descriptor().name;
+        let configured = match self.reconciler.settings().plugin_config.get(name) {
+            Some(settings) => served.plugin.configure(Some(settings)).map(|config| config.to_string()),
+            None => served.plugin.config().map(str::to_owned).map_err(<[_]>::to_vec),
+        };
+        configured.or_else(|violations| {
+            let defaults = served.plugin.configure(None).ok().filter(|_| self.resource.deleting());
+            defaults.map(|config| config.to_string()).ok_or_else(|| {
+                let problems: Vec<_> = violations.iter().map(|v| line(&v.path, &v.message)).collect();
+                Failure::Settings { plugin: name.clone(), problems: listed(&problems) }
+            })
         })
     }
 

@@ -165,13 +165,17 @@ impl Plane {
 
 impl Cluster {
     pub async fn start() -> Self {
+        Self::with(Simulated::default()).await
+    }
+
+    /// With pods that behave so.
+    pub async fn with(simulated: Simulated) -> Self {
         // RUST_LOG shows what happens.
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
         static NETWORKS: AtomicU8 = AtomicU8::new(100);
         let network = [127, NETWORKS.fetch_add(1, Ordering::SeqCst), 0, 0].into();
-        let config =
-            Config { workloads: Workloads::Simulated(Simulated::default()), network, ..Config::default() };
+        let config = Config { workloads: Workloads::Simulated(simulated), network, ..Config::default() };
         let sim = KubeSim::start(config).await.unwrap();
         let client = sim.client();
         let namespace: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(client.clone());
@@ -247,6 +251,26 @@ impl Cluster {
     pub async fn annotate(&self, kind: &str, name: &str, key: &str, value: Value) {
         let patch = json!({"metadata": {"annotations": {key: value}}});
         self.api(kind).patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+    }
+
+    /// Creates an object as somebody with kubectl does.
+    pub async fn create(&self, object: Value) {
+        let object: DynamicObject = serde_json::from_value(object).unwrap();
+        let kind = object.types.as_ref().unwrap().kind.clone();
+        self.api(&kind).create(&Default::default(), &object).await.unwrap();
+    }
+
+    pub async fn until_pod_ready(&self, name: &str) {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+        loop {
+            let pod = self.get("Pod", name).await;
+            let conditions = pod.iter().flat_map(|pod| pod.data["status"]["conditions"].as_array().cloned());
+            if conditions.flatten().any(|c| c["type"] == "Ready" && c["status"] == "True") {
+                return;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "pod {name} is not ready: {pod:#?}");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
     }
 
     pub async fn delete(&self, kind: &str, name: &str) {

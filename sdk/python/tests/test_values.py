@@ -6,15 +6,26 @@ import filecmp
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import senren
-from senren import ApplyResult, Database, FieldViolation, InvalidRequest, Resource, ResourceChange, StatusEvent
+from senren import (
+    ApplyResult,
+    Database,
+    FieldViolation,
+    Hold,
+    InvalidRequest,
+    Resource,
+    ResourceChange,
+    SenrenClient,
+    StatusEvent,
+)
+from senren._channel import Certificates, open_channel, target
 from senren._convert import database as to_message
 from senren._wait import Goals
-from senren.client import _target
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -32,13 +43,45 @@ ROOT = Path(__file__).resolve().parents[3]
     ],
 )
 def test_an_endpoint_uses_tls_except_on_this_machine(endpoint: str, expected: tuple[str, bool]) -> None:
-    assert _target(endpoint) == expected
+    assert target(endpoint) == expected
 
 
 @pytest.mark.parametrize("endpoint", ["", "ftp://a", "localhost:99999", "localhost:0", "http://a/b"])
 def test_a_wrong_endpoint_is_told_at_once(endpoint: str) -> None:
     with pytest.raises(ValueError, match="write host:port"):
-        _target(endpoint)
+        target(endpoint)
+
+
+def test_certificates_ask_for_tls_and_never_go_unused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert target("localhost", certificates=True) == ("localhost:7443", True)
+    with pytest.raises(ValueError, match="of no use"):
+        target("http://localhost:7443", certificates=True)
+    with pytest.raises(ValueError, match="come together"):
+        open_channel("localhost", Certificates(chain=b"pem"))
+    monkeypatch.setenv("SENREN_CA_CERT", str(tmp_path / "ca.pem"))
+    with pytest.raises(FileNotFoundError):
+        open_channel("localhost", Certificates())
+    (tmp_path / "ca.pem").write_bytes(b"pem")
+    assert Certificates().or_environment() == Certificates(root=b"pem")
+    assert Certificates(root=b"other").or_environment() == Certificates(root=b"other")
+
+
+def test_who_changes_things_is_told_or_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SENREN_AUTHOR", raising=False)
+    assert SenrenClient().author.count("@") == 1
+    monkeypatch.setenv("SENREN_AUTHOR", "deploy")
+    assert SenrenClient().author == "deploy"
+    assert SenrenClient(author="x" * 200).author == "x" * 128
+
+
+def test_a_plan_is_of_one_thing_and_a_list_is_no_text() -> None:
+    client = SenrenClient()
+    with pytest.raises(TypeError, match="either"):
+        client.plan()
+    with pytest.raises(TypeError, match="either"):
+        client.plan([], rollback_to=1)
+    with pytest.raises(TypeError, match="write a list"):
+        client.get_status(names="cache")
 
 
 def test_settings_are_keyword_arguments_or_a_spec() -> None:
@@ -78,12 +121,17 @@ def change(action: str = "created", uid: str = "u") -> ResourceChange:
     return ResourceChange("aws:r", "a", "redis", uid, action, 2)  # type: ignore[arg-type]
 
 
-def event(kind: str = "changed", uid: str = "u", generation: int = 2, phase: str = "Ready") -> StatusEvent:
+HOLD = Hold("Replacement", "it would lose its data", 2)
+
+
+def event(
+    kind: str = "changed", uid: str = "u", generation: int = 2, phase: str = "Ready", hold: Hold | None = None
+) -> StatusEvent:
     resource = Resource(
         site="default", region="aws:r", name="a", type="redis", uid=uid, generation=generation,
         observed_generation=generation, phase=phase, ready=phase == "Ready", reason="", message="", endpoints=(),
         conditions=(), details=None, observed_at=None, created_at=None, applied_at=None, ready_at=None, spec={},
-        deletion_protection=False, deleting=False,
+        deletion_protection=False, deleting=False, hold=hold,
     )  # fmt: skip
     return StatusEvent(kind, 1, None if kind == "synced" else resource)  # type: ignore[arg-type]
 
@@ -110,6 +158,18 @@ def test_waiting_ends_when_the_generation_is_ready_or_the_resource_gone(
     for each in events:
         goals.observe(each)
     assert (goals.settled(), goals.failed()) == (settled, failed)
+
+
+def test_what_is_held_is_not_waited_for() -> None:
+    goals = Goals(ApplyResult("default", 2, (change("updated"),), ()))
+    goals.observe(event(hold=HOLD))
+    assert goals.settled() and goals.held() and "it would lose its data" in goals.unfinished()
+    deletion = replace(change("deleted"), hold=HOLD)
+    goals = Goals(ApplyResult("default", 2, (deletion,), ()))
+    assert goals.settled() and goals.held()
+    failing = replace(change(), name="b")
+    goals = Goals(ApplyResult("default", 2, (deletion, failing), ()))
+    assert not goals.settled() and not goals.held()
 
 
 def test_an_apply_without_databases_needs_no_waiting() -> None:

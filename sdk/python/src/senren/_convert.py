@@ -39,19 +39,88 @@ def apply_result(response: Any) -> types.ApplyResult:
     return types.ApplyResult(
         site=response.site,
         revision=response.revision,
-        changes=tuple(
-            types.ResourceChange(
-                region=change.region,
-                name=change.name,
-                type=change.type,
-                uid=change.uid,
-                action=_ACTIONS.get(change.action, "unknown"),
-                generation=change.generation,
-            )
-            for change in response.changes
-        ),
-        warnings=tuple(types.Warning(w.code, w.region, w.name, w.message) for w in response.warnings),
+        changes=tuple(map(change, response.changes)),
+        warnings=tuple(map(_warning, response.warnings)),
     )
+
+
+def confirmed(response: Any) -> types.ApplyResult:
+    return types.ApplyResult(response.site, response.revision, tuple(map(change, response.changes)), ())
+
+
+def change(message: Any) -> types.ResourceChange:
+    return types.ResourceChange(
+        region=message.region,
+        name=message.name,
+        type=message.type,
+        uid=message.uid,
+        action=_ACTIONS.get(message.action, "unknown"),
+        generation=message.generation,
+        hold=_hold(message),
+    )
+
+
+def plan(response: Any) -> types.Plan:
+    return types.Plan(
+        site=response.site,
+        revision=response.revision,
+        changes=tuple(map(_planned_change, response.changes)),
+        warnings=tuple(map(_warning, response.warnings)),
+    )
+
+
+def _planned_change(message: Any) -> types.PlannedChange:
+    return types.PlannedChange(
+        change=change(message.change),
+        fields=tuple(
+            types.FieldChange(f.path, _json(f.before_json), _json(f.after_json), f.effect) for f in message.fields
+        ),
+        disruptive=message.disruptive,
+        data_loss=message.data_loss,
+        summary=message.summary,
+    )
+
+
+def site_state(response: Any) -> types.SiteState:
+    return types.SiteState(
+        site=response.site,
+        revision=response.revision,
+        databases=tuple(map(_declared, response.databases)),
+        author=response.author,
+        applied_at=_time(response, "applied_at"),
+    )
+
+
+def _declared(message: Any) -> types.Database:
+    return types.Database(
+        name=message.name,
+        type=message.type,
+        regions=message.regions,
+        deletion_protection=message.deletion_protection,
+        spec=_json(message.spec_json) or {},
+    )
+
+
+def history_entry(message: Any) -> types.HistoryEntry:
+    return types.HistoryEntry(
+        revision=message.revision,
+        applied_at=_time(message, "applied_at"),
+        author=message.author,
+        request_id=message.request_id,
+        kind=message.kind,
+        rollback_to=message.rollback_to if message.HasField("rollback_to") else None,
+        changes=tuple(map(change, message.changes)),
+    )
+
+
+def _warning(message: Any) -> types.Warning:
+    return types.Warning(message.code, message.region, message.name, message.message)
+
+
+def _hold(message: Any) -> types.Hold | None:
+    if not message.HasField("hold"):
+        return None
+    return types.Hold(message.hold.kind, message.hold.message, message.hold.revision)
 
 
 def site_status(response: Any) -> types.SiteStatus:
@@ -97,6 +166,7 @@ def resource(status: Any) -> types.Resource:
         spec=_json(status.spec_json) or {},
         deletion_protection=status.deletion_protection,
         deleting=status.deleting,
+        hold=_hold(status),
     )
 
 
@@ -109,7 +179,7 @@ def region(message: Any) -> types.Region:
         in_sync=message.in_sync,
         last_heartbeat_at=_time(message, "last_heartbeat_at"),
         plugins=tuple(
-            types.Plugin(p.type, p.kind, p.plugin, p.version, p.digest, _json(p.spec_schema_json))
+            types.Plugin(p.type, p.kind, p.plugin, p.version, p.digest, _json(p.spec_schema_json), p.notice)
             for p in message.plugins
         ),
         resources=message.resources,

@@ -16,7 +16,9 @@ class _Goal:
     latest: Resource | None = None
 
     def standing(self, synced: bool) -> str:
-        """``done``, ``moving``, ``failed`` or ``superseded`` by a later apply."""
+        """``done``, ``moving``, ``failed``, ``held``, or ``superseded`` by a later apply."""
+        if self.change.hold:
+            return "held"
         gone, latest = self.change.action == "deleted", self.latest
         if latest is None:
             return "moving" if not synced else "done" if gone else "superseded"
@@ -26,6 +28,8 @@ class _Goal:
         if not ours or latest.generation > self.change.generation or latest.deleting:
             return "superseded"
         current = latest.observed_generation >= self.change.generation
+        if current and latest.hold:
+            return "held"
         # Ready alone is not enough: during a rolling change clients are served all along.
         if current and latest.ready and latest.phase == "Ready":
             return "done"
@@ -71,6 +75,10 @@ class Goals:
         """Something is not as declared."""
         return self._standings() != {"done"} and bool(self._goals)
 
+    def held(self) -> bool:
+        """All that is not as declared waits to be confirmed."""
+        return "held" in self._standings() and self._standings() <= {"held", "done"}
+
     def patience(self, left: float) -> float:
         """How long to go on watching."""
         only_failures = "failed" in self._standings() and "moving" not in self._standings()
@@ -94,6 +102,9 @@ class Goals:
                 continue
             if standing == "superseded":
                 what = "a later apply changed or deleted it"
+            elif standing == "held":
+                hold = goal.change.hold or (latest and latest.hold)
+                what = f"held: {hold.message if hold else ''}"
             elif latest is None:
                 what = "no status yet"
             else:

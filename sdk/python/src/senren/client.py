@@ -2,42 +2,37 @@
 
 from __future__ import annotations
 
-import ipaddress
-import json
+import getpass
 import os
+import socket
 import time
 import uuid
 from contextlib import closing
 from types import TracebackType
 from typing import Any, Callable, Generator, Iterable, Sequence
-from urllib.parse import urlsplit
 
 import grpc
 
 from . import _convert
+from ._channel import DEFAULT_PORT, Certificates, open_channel
 from ._proto import control_plane_pb2 as pb
 from ._proto import control_plane_pb2_grpc as pb_grpc
 from ._wait import Goals
-from .errors import NotConverged, TimedOut, Unreachable, from_rpc
-from .types import ApplyResult, Database, Region, SiteStatus, StatusEvent
+from .errors import Held, NotConverged, TimedOut, Unreachable, from_rpc
+from .types import (
+    ApplyResult,
+    Database,
+    HistoryEntry,
+    Plan,
+    Region,
+    ResourceChange,
+    SiteState,
+    SiteStatus,
+    StatusEvent,
+)
 
-DEFAULT_PORT = 7443
-
-# An apply carries a request id, so that sending it again is harmless; the other calls only read.
-_SERVICE_CONFIG = {
-    "methodConfig": [
-        {
-            "name": [{"service": "senren.v1.ControlPlane"}],
-            "retryPolicy": {
-                "maxAttempts": 4,
-                "initialBackoff": "0.1s",
-                "maxBackoff": "1s",
-                "backoffMultiplier": 3,
-                "retryableStatusCodes": ["UNAVAILABLE"],
-            },
-        }
-    ]
-}
+#: Longer ones are cut.
+_MAX_AUTHOR = 128
 
 
 class SenrenClient:
@@ -45,8 +40,11 @@ class SenrenClient:
 
     ``endpoint`` is ``host:port``, ``http://host:port`` or ``https://host:port``; without a scheme, TLS is used
     except for this machine itself. Without an endpoint, ``SENREN_ENDPOINT`` names it, or it is ``localhost:7443``.
-    ``root_certificates`` (PEM) replaces the roots that a TLS server is checked against. ``timeout`` is how many
-    seconds one answer may take.
+
+    ``root_certificates`` (PEM) replaces the roots that a TLS server is checked against; ``certificate_chain`` and
+    ``private_key`` (PEM) say who we are, where it asks. Without any of them, ``SENREN_CA_CERT``, ``SENREN_CERT``
+    and ``SENREN_KEY`` name files. ``author`` is who changes things, for the history: without it ``SENREN_AUTHOR``,
+    or ``user@host``. ``timeout`` is how many seconds one answer may take.
     """
 
     def __init__(
@@ -54,25 +52,17 @@ class SenrenClient:
         endpoint: str | None = None,
         *,
         root_certificates: bytes | None = None,
+        certificate_chain: bytes | None = None,
+        private_key: bytes | None = None,
+        author: str | None = None,
         timeout: float = 30.0,
     ) -> None:
-        endpoint = endpoint or os.environ.get("SENREN_ENDPOINT") or f"localhost:{DEFAULT_PORT}"
-        target, tls = _target(endpoint)
-        self.endpoint = endpoint
+        self.endpoint = endpoint or os.environ.get("SENREN_ENDPOINT") or f"localhost:{DEFAULT_PORT}"
+        self.author = (author or os.environ.get("SENREN_AUTHOR") or _user_at_host())[:_MAX_AUTHOR]
         self._timeout = timeout
-        options: list[tuple[str, str | int]] = [
-            ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
-            ("grpc.keepalive_time_ms", 20_000),
-            ("grpc.max_receive_message_length", 64 * 1024 * 1024),
-        ]
-        if _is_local(urlsplit(f"//{target}").hostname or ""):
-            # No proxy leads to this machine.
-            options.append(("grpc.enable_http_proxy", 0))
-        if tls:
-            credentials = grpc.ssl_channel_credentials(root_certificates)
-            self._channel = grpc.secure_channel(target, credentials, options)
-        else:
-            self._channel = grpc.insecure_channel(target, options)
+        self._channel = open_channel(
+            self.endpoint, Certificates(root_certificates, certificate_chain, private_key)
+        )
         self._stub: Any = pb_grpc.ControlPlaneStub(self._channel)
 
     def close(self) -> None:
@@ -90,6 +80,8 @@ class SenrenClient:
     ) -> None:
         self.close()
 
+    # What a site should have.
+
     def apply_state(
         self,
         databases: Iterable[Database],
@@ -97,6 +89,7 @@ class SenrenClient:
         *,
         request_id: str | None = None,
         expected_revision: int | None = None,
+        confirm_data_loss: bool = False,
         wait: bool = False,
         timeout: float = 300.0,
     ) -> ApplyResult:
@@ -104,18 +97,115 @@ class SenrenClient:
 
         What the site had and ``databases`` doesn't name is deleted. All or nothing. ``request_id`` makes sending
         the same content again harmless; without one, each call gets its own. With ``expected_revision``, applies
-        only if the site is at that revision (0: nothing was ever applied), else raises :class:`Conflict`. With
-        ``wait``, returns when everything is ready and what was deleted is gone, and raises :class:`TimedOut` after
-        ``timeout`` seconds, :class:`NotConverged` when something failed.
+        only if the site is at that revision (0: nothing was ever applied), else raises :class:`Conflict`.
+
+        Deletions that are too many at once and replacements that lose data are held until :meth:`confirm_held`;
+        with ``confirm_data_loss``, nothing is.
+
+        With ``wait``, returns when everything is ready and what was deleted is gone, and raises :class:`TimedOut`
+        after ``timeout`` seconds, :class:`NotConverged` when something failed, :class:`Held` when all that is
+        missing is held.
         """
         request = pb.ApplyStateRequest(
             site=site or "",
             request_id=request_id or str(uuid.uuid4()),
             expected_revision=expected_revision,
             databases=[_convert.database(database) for database in databases],
+            author=self.author,
+            confirm_data_loss=confirm_data_loss,
         )
         result = _convert.apply_result(self._call(self._stub.ApplyState, request))
         return self._wait(result, timeout) if wait else result
+
+    def plan(
+        self,
+        databases: Iterable[Database] | None = None,
+        site: str | None = None,
+        *,
+        rollback_to: int | None = None,
+        confirm_data_loss: bool = False,
+    ) -> Plan:
+        """What :meth:`apply_state` of ``databases``, or :meth:`rollback` to a revision, would do now. Changes nothing.
+
+        Pass the plan's ``revision`` on as ``expected_revision``, and what is planned is what happens.
+        """
+        if (databases is None) == (rollback_to is None):
+            raise TypeError("plan either databases or a rollback")
+        request = pb.PlanStateRequest(
+            site=site or "",
+            databases=[_convert.database(database) for database in databases or ()],
+            rollback_to=rollback_to,
+            confirm_data_loss=confirm_data_loss,
+        )
+        return _convert.plan(self._call(self._stub.PlanState, request))
+
+    def get_state(self, site: str | None = None, *, revision: int | None = None) -> SiteState:
+        """What the site declares, or declared at ``revision``, as it was written."""
+        request = pb.GetStateRequest(site=site or "", revision=revision)
+        return _convert.site_state(self._call(self._stub.GetState, request))
+
+    def history(
+        self,
+        site: str | None = None,
+        *,
+        limit: int = 50,
+        before_revision: int | None = None,
+    ) -> tuple[HistoryEntry, ...]:
+        """Who changed what, and when; the latest first. ``before_revision`` is the last one of the page before."""
+        request = pb.ListHistoryRequest(site=site or "", limit=limit, before_revision=before_revision)
+        response = self._call(self._stub.ListHistory, request)
+        return tuple(map(_convert.history_entry, response.entries))
+
+    def rollback(
+        self,
+        revision: int,
+        site: str | None = None,
+        *,
+        request_id: str | None = None,
+        expected_revision: int | None = None,
+        confirm_data_loss: bool = False,
+        wait: bool = False,
+        timeout: float = 300.0,
+    ) -> ApplyResult:
+        """Declares again what the site declared at ``revision``: an apply, in every other respect."""
+        request = pb.RollbackStateRequest(
+            site=site or "",
+            revision=revision,
+            request_id=request_id or str(uuid.uuid4()),
+            expected_revision=expected_revision,
+            author=self.author,
+            confirm_data_loss=confirm_data_loss,
+        )
+        result = _convert.apply_result(self._call(self._stub.RollbackState, request))
+        return self._wait(result, timeout) if wait else result
+
+    def confirm_held(
+        self,
+        names: Sequence[str] = (),
+        site: str | None = None,
+        *,
+        regions: Sequence[str] = (),
+        wait: bool = False,
+        timeout: float = 300.0,
+    ) -> ApplyResult:
+        """Lets happen what is held, and its data be lost. Without ``names`` and ``regions``: all of it."""
+        request = pb.ConfirmHeldRequest(
+            site=site or "", names=_list(names), regions=_list(regions), author=self.author
+        )
+        result = _convert.confirmed(self._call(self._stub.ConfirmHeld, request))
+        return self._wait(result, timeout) if wait else result
+
+    def force_delete(
+        self, region: str, names: Sequence[str] = (), site: str | None = None
+    ) -> tuple[ResourceChange, ...]:
+        """Forgets what is being deleted in a region that is gone for good. Without ``names``: all of it."""
+        request = pb.ForceDeleteRequest(
+            site=site or "", region=region, names=_list(names), author=self.author
+        )
+        response = self._call(self._stub.ForceDelete, request)
+        return tuple(map(_convert.change, response.changes))
+
+    # What is there.
 
     def get_status(
         self,
@@ -125,7 +215,7 @@ class SenrenClient:
         names: Sequence[str] = (),
     ) -> SiteStatus:
         """What is desired and what was last observed. Without ``regions`` and ``names``: of all."""
-        request = pb.GetStatusRequest(site=site or "", regions=regions, names=names)
+        request = pb.GetStatusRequest(site=site or "", regions=_list(regions), names=_list(names))
         return _convert.site_status(self._call(self._stub.GetStatus, request))
 
     def watch_status(
@@ -141,7 +231,7 @@ class SenrenClient:
         Goes on until you stop iterating, ``timeout`` seconds are over (:class:`TimedOut`), or the connection is
         lost (:class:`Unreachable`): watch again then, what you see is complete again.
         """
-        request = pb.WatchStatusRequest(site=site or "", regions=regions, names=names)
+        request = pb.WatchStatusRequest(site=site or "", regions=_list(regions), names=_list(names))
         call = self._stub.WatchStatus(request, timeout=timeout)
         try:
             for event in call:
@@ -179,6 +269,8 @@ class SenrenClient:
                 if time.monotonic() >= deadline:
                     raise
                 time.sleep(0.5)
+        if goals.held():
+            raise Held(f"not as declared until confirmed:{goals.unfinished()}", goals.missing())
         if goals.failed():
             raise NotConverged(f"not as declared:{goals.unfinished()}", goals.missing())
         return goals.result()
@@ -200,25 +292,17 @@ class SenrenClient:
                 goals.give_up()
 
 
-def _target(endpoint: str) -> tuple[str, bool]:
-    """What gRPC connects to, and whether with TLS."""
-    form = "write host:port, http://host:port or https://host:port, e.g. localhost:7443"
-    parts = urlsplit(endpoint if "://" in endpoint else f"//{endpoint}")
-    try:
-        port = parts.port
-    except ValueError as error:
-        raise ValueError(f"{endpoint!r}: its port is no number from 1 to 65535; {form}") from error
-    host = parts.hostname
-    if port == 0 or not host or parts.scheme not in ("", "http", "https") or parts.path.strip("/"):
-        raise ValueError(f"{endpoint!r} is no endpoint; {form}")
-    tls = parts.scheme == "https" or (parts.scheme == "" and not _is_local(host))
-    if port is None:
-        port = DEFAULT_PORT if parts.scheme == "" else 443 if tls else 80
-    return (f"[{host}]:{port}" if ":" in host else f"{host}:{port}"), tls
+def _list(texts: Sequence[str]) -> Sequence[str]:
+    """A text is a sequence of texts too, but never a list of names."""
+    if isinstance(texts, str):
+        raise TypeError(f"write a list, [{texts!r}], not one text")
+    return texts
 
 
-def _is_local(host: str) -> bool:
+def _user_at_host() -> str:
     try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+        user = getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        # A user that neither the environment nor the machine names, as in a container.
+        user = f"uid-{os.getuid()}"
+    return f"{user}@{socket.gethostname()}"

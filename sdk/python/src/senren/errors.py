@@ -49,6 +49,10 @@ class Conflict(Refused):
     """The site is not at the expected revision: read its status, merge, apply again."""
 
 
+class NotFound(Refused):
+    """There is no such revision, or nothing of what was named."""
+
+
 class Unreachable(SenrenError):
     """There is no control plane at the endpoint, or it can't serve now."""
 
@@ -69,6 +73,10 @@ class NotConverged(SenrenError):
         self.resources = tuple(resources)
 
 
+class Held(NotConverged):
+    """Everything is as declared, except for what is held until :meth:`SenrenClient.confirm_held`."""
+
+
 def from_rpc(error: Any, endpoint: str) -> SenrenError:
     """The error that a failed call means."""
     code = error.code()
@@ -77,6 +85,8 @@ def from_rpc(error: Any, endpoint: str) -> SenrenError:
         return InvalidRequest(message, _violations(error))
     if code == grpc.StatusCode.ABORTED:
         return Conflict(message, _violations(error))
+    if code == grpc.StatusCode.NOT_FOUND:
+        return NotFound(message)
     if code in (
         grpc.StatusCode.FAILED_PRECONDITION,
         grpc.StatusCode.ALREADY_EXISTS,

@@ -57,6 +57,18 @@ class Database:
 
 
 @dataclass(frozen=True)
+class Hold:
+    """A change that waits for :meth:`SenrenClient.confirm_held`; the resource runs on as it was."""
+
+    #: ``Deletion``, ``Replacement``.
+    kind: str
+    #: Why, what it would lose, and how to confirm it.
+    message: str
+    #: Of the apply that asked for it.
+    revision: int
+
+
+@dataclass(frozen=True)
 class ResourceChange:
     """What an apply meant for one database in one region."""
 
@@ -67,6 +79,8 @@ class ResourceChange:
     action: Action
     #: The revision that last changed the resource.
     generation: int
+    #: Set where it does not happen until it is confirmed.
+    hold: Hold | None = None
 
 
 @dataclass(frozen=True)
@@ -131,6 +145,8 @@ class Resource:
     deletion_protection: bool
     #: An apply took it away; it is listed until its region says that it is gone.
     deleting: bool
+    #: Set while a change of it waits to be confirmed.
+    hold: Hold | None = None
 
     @property
     def host(self) -> str | None:
@@ -154,6 +170,78 @@ class ApplyResult:
     warnings: tuple[Warning, ...]
     #: With ``wait=True``: the resources as they were when all was ready.
     resources: tuple[Resource, ...] = ()
+
+
+@dataclass(frozen=True)
+class FieldChange:
+    """A field of a spec that would differ."""
+
+    #: JSON Pointer into the spec.
+    path: str
+    #: ``None`` where there is none.
+    before: Any
+    after: Any
+    #: ``in-place``, ``rolling-restart``, ``rebalance``, ``recreate``, ``forbidden``; empty where it is not known.
+    effect: str
+
+
+@dataclass(frozen=True)
+class PlannedChange:
+    """What would become of one database in one region, and what that would mean for what runs."""
+
+    #: Its uid is empty where there is no such resource yet.
+    change: ResourceChange
+    fields: tuple[FieldChange, ...]
+    #: Clients of the database will notice.
+    disruptive: bool
+    #: Data that it holds now will be lost.
+    data_loss: bool
+    #: One line for a person.
+    summary: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an apply would do now."""
+
+    site: str
+    #: What it starts from: as ``expected_revision`` of an apply, exactly this plan is applied.
+    revision: int
+    changes: tuple[PlannedChange, ...]
+    warnings: tuple[Warning, ...]
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing would change."""
+        return all(planned.change.action == "unchanged" for planned in self.changes)
+
+
+@dataclass(frozen=True)
+class SiteState:
+    """What a site declares, as it was written."""
+
+    site: str
+    #: 0: nothing was ever applied.
+    revision: int
+    databases: tuple[Database, ...]
+    author: str
+    applied_at: datetime | None
+
+
+@dataclass(frozen=True)
+class HistoryEntry:
+    """One revision of a site."""
+
+    revision: int
+    applied_at: datetime | None
+    author: str
+    request_id: str
+    #: ``Apply``, ``Rollback``, ``Confirm``, ``ForceDelete``.
+    kind: str
+    #: Of a rollback: the revision it went back to.
+    rollback_to: int | None
+    #: Without what is unchanged.
+    changes: tuple[ResourceChange, ...]
 
 
 @dataclass(frozen=True)
@@ -186,6 +274,8 @@ class Plugin:
     version: str
     digest: str
     spec_schema: Any
+    #: In words, where something about it is not as it should be.
+    notice: str = ""
 
 
 @dataclass(frozen=True)

@@ -29,20 +29,23 @@ use tower::{BoxError, Layer, Service};
 
 pub const NAMESPACE: &str = "senren-default";
 
+fn engine() -> &'static Engine {
+    static ENGINE: OnceLock<Engine> = OnceLock::new();
+    ENGINE.get_or_init(|| Engine::new(EngineConfig::default()).unwrap())
+}
+
+/// A plugin, after `change` of its bytes.
+pub fn load_changed(source: &str, change: impl Fn(Vec<u8>) -> Vec<u8>) -> Plugin {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let component = senren_plugin_build::component(&root.join(source)).unwrap();
+    engine().load(source, &change(std::fs::read(component).unwrap())).unwrap()
+}
+
 /// The plugins, built and compiled once per test process.
 pub fn loaded() -> Vec<Plugin> {
     static LOADED: OnceLock<Vec<Plugin>> = OnceLock::new();
-    let loaded = LOADED.get_or_init(|| {
-        let engine = Engine::new(EngineConfig::default()).unwrap();
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        ["plugins/redis", "tests/plugins/misbehaving"]
-            .map(|source| {
-                let component = senren_plugin_build::component(&root.join(source)).unwrap();
-                engine.load(source, &std::fs::read(component).unwrap()).unwrap()
-            })
-            .into()
-    });
-    loaded.clone()
+    let load = |source| load_changed(source, |wasm| wasm);
+    LOADED.get_or_init(|| ["plugins/redis", "tests/plugins/misbehaving"].map(load).into()).clone()
 }
 
 /// A set of them all.

@@ -270,20 +270,43 @@ impl Ask {
         Self { number, kind, params, work, answer, failures: 0, at: None }
     }
 
-    fn is(&self, ask: &wit::Ask) -> bool {
-        self.kind == ask.kind && self.params == ask.params
+    /// Takes `ask` for another request for the same: only how old its answer may become may differ. False where it is
+    /// for something else.
+    fn renew(&mut self, ask: &wit::Ask, limits: &AskLimits) -> bool {
+        if self.kind != ask.kind {
+            return false;
+        }
+        if self.params == ask.params {
+            return true;
+        }
+        let (Some(work), Ok(wanted)) = (&mut self.work, Exec::parse(&ask.params, limits.timeout)) else {
+            return false;
+        };
+        let max_age = wanted.max_age;
+        if (Exec { max_age: work.max_age, ..wanted }) != *work {
+            return false;
+        }
+        work.max_age = max_age;
+        self.params.clone_from(&ask.params);
+        true
+    }
+
+    /// When the answer that is there will be too old; after failures, when to try again.
+    fn due_at(&self) -> Option<u64> {
+        let answered = self.answer.as_ref()?.observed_at_ms;
+        let max_age = self.work.as_ref().map_or(0, |work| ms(work.max_age));
+        let pause = match self.failures {
+            0 => max_age.max(MIN_AGE),
+            failures => BACK_OFF.saturating_mul(1 << (failures - 1).min(16)).min(MAX_BACK_OFF),
+        };
+        Some(answered.saturating_add(pause))
     }
 
     /// Files the answer, and says when it is to be made anew.
     fn file(&mut self, id: &str, result: Result<Value, String>, now: u64) -> u64 {
         self.failures = if result.is_ok() { 0 } else { self.failures.saturating_add(1) };
         self.answer = Some(answer(id, result, now));
-        let max_age = self.work.as_ref().map_or(0, |work| ms(work.max_age));
-        let pause = match self.failures {
-            0 => max_age.max(MIN_AGE),
-            failures => BACK_OFF.saturating_mul(1 << (failures - 1).min(16)).min(MAX_BACK_OFF),
-        };
-        now.saturating_add(pause)
+        self.due_at().unwrap_or(now)
     }
 }
 
@@ -310,9 +333,10 @@ impl State {
         let mut before = std::mem::take(&mut standing.asks);
         for ask in asks {
             let known = before.remove(&ask.id);
-            let (known, replaced) = match known {
-                Some(known) if known.is(ask) => (Some(known), None),
-                other => (None, other),
+            let (known, replaced) = match known.map(|mut known| (known.renew(ask, limits), known)) {
+                Some((true, known)) => (Some(self.reschedule(key, &ask.id, known)), None),
+                Some((false, other)) => (None, Some(other)),
+                None => (None, None),
             };
             self.unschedule(key, &ask.id, replaced);
             let ask_now = known.unwrap_or_else(|| {
@@ -340,6 +364,18 @@ impl State {
         for (id, ask) in asks {
             self.unschedule(key, &id, Some(ask));
         }
+    }
+
+    /// Moves an ask that waits for its answer to become too old to where that is now.
+    fn reschedule(&mut self, key: &Key, id: &str, mut ask: Ask) -> Ask {
+        if let (Some(at), Some(due)) = (ask.at, ask.due_at())
+            && at != due
+        {
+            self.due.remove(&(at, key.clone(), id.to_owned()));
+            self.due.insert((due, key.clone(), id.to_owned()));
+            ask.at = Some(due);
+        }
+        ask
     }
 
     fn unschedule(&mut self, key: &Key, id: &str, ask: Option<Ask>) {

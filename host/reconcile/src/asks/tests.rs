@@ -104,6 +104,25 @@ fn an_answer_stands_until_it_is_too_old_and_is_then_made_anew() {
 }
 
 #[test]
+fn how_old_an_answer_may_be_can_change_and_the_answer_stays() {
+    let table = Table::new(AskLimits::default());
+    let ask = |max_age: u64| {
+        let params = json!({"pod": "a-0", "command": ["redis-cli"], "max-age-ms": max_age}).to_string();
+        wit::Ask { id: "x".into(), kind: "exec".into(), params }
+    };
+    table.stand("a", &[ask(5_000)]);
+    table.job().finish(Ok(json!("old")));
+    table.wait(300);
+    assert_eq!(output(&table.stand("a", &[ask(5_001)])), [("x", "\"old\"", 1_000)]);
+    assert_eq!(table.ids(), Vec::<String>::new());
+    assert_eq!(output(&table.stand("a", &[ask(200)])), [("x", "\"old\"", 1_000)]);
+    let mut job = table.job();
+    assert_eq!(output(&table.stand("a", &[ask(60_000)])), [("x", "\"old\"", 1_000)]);
+    job.finish(Ok(json!("new")));
+    assert_eq!(table.asks.next_due(&resource("a", "a").key), Some(61_300));
+}
+
+#[test]
 fn what_can_never_be_done_is_answered_at_once_and_stays_answered() {
     let table = Table::new(AskLimits::default());
     let http = wit::Ask { id: "slots".into(), kind: "http".into(), params: "{}".into() };

@@ -25,7 +25,7 @@ pub(crate) struct Plugins {
 }
 
 impl Plugins {
-    fn of(infos: Vec<PluginInfo>) -> Self {
+    pub(crate) fn of(infos: Vec<PluginInfo>) -> Self {
         let schemas = infos.iter().map(|info| (info.r#type.clone(), schema(info))).collect();
         Self { infos, schemas }
     }

@@ -2,6 +2,8 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use crate::{api, upkeep};
+
 /// Configuration of a control plane.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ControlConfig {
@@ -12,9 +14,12 @@ pub struct ControlConfig {
     /// address, or behind something that has.
     #[arg(long, env = "LISTEN_ADDR", default_value = "127.0.0.1:7443")]
     pub listen_addr: SocketAddr,
-    /// How often a region that does not confirm its state gets it again: `10m`, `90s`.
-    #[arg(long, env = "REPUBLISH_INTERVAL", default_value = "10m", value_parser = parse_duration)]
-    pub republish_interval: Duration,
+    /// What an operator may decide about the API.
+    #[command(flatten)]
+    pub api: api::Settings,
+    /// What is done now and then.
+    #[command(flatten)]
+    pub upkeep: upkeep::Settings,
     /// Most connections to PostgreSQL.
     #[arg(long, env = "DATABASE_CONNECTIONS", default_value_t = DEFAULT_CONNECTIONS,
           value_parser = clap::value_parser!(u32).range(i64::from(MIN_CONNECTIONS)..=1000))]
@@ -31,14 +36,15 @@ impl Default for ControlConfig {
         Self {
             database_url: String::new(),
             listen_addr: SocketAddr::from(([127, 0, 0, 1], senren_api::DEFAULT_PORT)),
-            republish_interval: Duration::from_secs(600),
+            api: api::Settings::default(),
+            upkeep: upkeep::Settings::default(),
             database_connections: DEFAULT_CONNECTIONS,
         }
     }
 }
 
 /// `500ms`, `90s`, `10m`, `1h`.
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_lowercase());
     let number: u64 = digits.parse().map_err(|_| format!("{text:?} is no duration: write 90s, 10m or 1h"))?;
     let seconds = |factor: u64| number.checked_mul(factor).map(Duration::from_secs);

@@ -13,7 +13,8 @@ use tokio::sync::{Notify, broadcast};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-const CHANNEL: &str = "senren";
+/// Of NOTIFY.
+pub(crate) const CHANNEL: &str = "senren";
 /// A watcher that falls behind by more reads everything again; see `watch`.
 const BACKLOG: usize = 1024;
 
@@ -74,18 +75,28 @@ impl Hub {
         signals: impl IntoIterator<Item = &Signal>,
         relay: bool,
     ) -> sqlx::Result<()> {
-        let mut payloads: Vec<String> = signals.into_iter().map(|signal| self.payload(signal)).collect();
-        if relay {
-            payloads.push(format!("{} relay", self.origin));
-        }
-        payloads.sort();
-        payloads.dedup();
+        let payloads = self.payloads(signals, relay);
         if payloads.is_empty() {
             return Ok(());
         }
         let query = sqlx::query("SELECT pg_notify($1, payload) FROM UNNEST($2::text[]) AS payload");
         query.bind(CHANNEL).bind(payloads).execute(transaction).await?;
         Ok(())
+    }
+
+    /// What `notify` sends.
+    pub(crate) fn payloads<'a>(
+        &self,
+        signals: impl IntoIterator<Item = &'a Signal>,
+        relay: bool,
+    ) -> Vec<String> {
+        let mut payloads: Vec<String> = signals.into_iter().map(|signal| self.payload(signal)).collect();
+        if relay {
+            payloads.push(format!("{} relay", self.origin));
+        }
+        payloads.sort();
+        payloads.dedup();
+        payloads
     }
 
     /// A payload has at most 8,000 bytes, so resources are not listed.

@@ -11,6 +11,7 @@
 pub mod api;
 mod catalog;
 mod config;
+mod effects;
 mod hash;
 mod hub;
 pub mod ingest;
@@ -67,13 +68,13 @@ impl Control {
         let addr = listener.local_addr().context("the listener has no address")?;
 
         let mut tasks = JoinSet::new();
-        let api = Api::new(store.clone(), hub.clone(), sources.clone(), shutdown.clone());
+        let api = Api::new(store.clone(), hub.clone(), sources.clone(), config.api, shutdown.clone());
         tasks.spawn(serve::run(listener, api, store.clone(), shutdown.clone()));
         let relay = Relay::new(store.clone(), bus.clone(), hub.clone(), sources.clone());
         tasks.spawn(endless(relay::run(relay, shutdown.clone())));
         let ingest = Ingest::new(store.clone(), hub.clone(), sources.clone());
         tasks.spawn(endless(ingest::run(ingest, bus, shutdown.clone())));
-        let upkeep = Upkeep::new(store.clone(), hub.clone(), sources, config.republish_interval);
+        let upkeep = Upkeep::new(store.clone(), hub.clone(), sources, config.upkeep);
         tasks.spawn(endless(upkeep::run(upkeep, shutdown.clone())));
         tasks.spawn(endless(hub.listen(notifications, shutdown.clone())));
         tracing::info!(%addr, "control plane is up");

@@ -7,7 +7,14 @@ use chrono::{DateTime, Utc};
 use prost_types::Timestamp;
 use senren_api::v1::{Condition, ResourceReport, ResourceStatus};
 
-use crate::store::{heartbeats::Seen, resources::Known};
+use crate::{
+    api::present_hold,
+    store::{
+        heartbeats::Seen,
+        holds::{self, Hold, REPLACEMENT_HELD, Said},
+        resources::Known,
+    },
+};
 
 /// The status of a resource, now.
 pub(crate) fn present(known: &Known, now: DateTime<Utc>) -> ResourceStatus {
@@ -28,6 +35,17 @@ fn own_report(known: &Known) -> Option<&ResourceReport> {
     known.report.as_ref().filter(|report| report.uid.parse() == Ok(known.uid))
 }
 
+/// What of it waits for somebody's confirmation.
+fn hold(known: &Known) -> Option<Hold> {
+    let said = own_report(known).map(|report| Said {
+        generation: report.generation,
+        reason: &report.reason,
+        message: &report.message,
+    });
+    let expected = known.expected_hold.as_ref().filter(|_| !known.removed());
+    holds::in_force(expected, known.generation, known.data_loss_confirmed, said).filter(|_| !known.removed())
+}
+
 fn desired(known: &Known) -> ResourceStatus {
     ResourceStatus {
         site: known.site.clone(),
@@ -40,13 +58,14 @@ fn desired(known: &Known) -> ResourceStatus {
         applied_at: Some(timestamp(known.applied_at)),
         spec_json: known.spec.clone(),
         deletion_protection: known.deletion_protection,
-        deleting: known.removed,
+        deleting: known.removed(),
+        hold: hold(known).as_ref().map(present_hold),
         ..ResourceStatus::default()
     }
 }
 
 fn observed(status: &mut ResourceStatus, known: &Known, report: &ResourceReport) {
-    let current = report.generation == known.generation && !known.removed && !report.deleted;
+    let current = report.generation == known.generation && !known.removed() && !report.deleted;
     status.observed_generation = report.generation;
     status.phase.clone_from(&report.phase);
     status.ready = report.ready && current;
@@ -94,15 +113,7 @@ fn connected(status: &mut ResourceStatus, known: &Known, seen: &Seen) {
     let served = seen.types.contains(&known.type_name);
     let reported = own_report(known).filter(|report| !report.deleted);
     match reported {
-        _ if known.removed => {
-            // A failure to delete says why; anything else is about the time before.
-            if !known.relay_problem.is_empty() && status.phase != "Deleting" {
-                not_published(status, "Deleting", known);
-            } else if !matches!(status.phase.as_str(), "Deleting" | "Failed") {
-                explain(status, "Deleting", "", format!("waiting for {region} to take it down"));
-            }
-            "Deleting".clone_into(&mut status.phase);
-        }
+        _ if known.removed() => departing(status, known, seen),
         None if !served => {
             let message = format!(
                 "{region} has no plugin for type {} ({})",
@@ -125,6 +136,24 @@ fn connected(status: &mut ResourceStatus, known: &Known, seen: &Seen) {
         }
         Some(_) => {}
     }
+}
+
+/// It is no longer desired. What the region says of it counts once the region knows that.
+fn departing(status: &mut ResourceStatus, known: &Known, seen: &Seen) {
+    let region = status.region.clone();
+    let told = known.removed_version.is_some_and(|version| version <= seen.applied_version);
+    let acts = told && matches!(status.phase.as_str(), "Deleting" | "Failed") || status.phase == "Deleting";
+    if known.kept {
+        let message =
+            "it goes on until its replacement is confirmed, because its data would be lost".to_owned();
+        explain(status, "Deleting", REPLACEMENT_HELD, message);
+    } else if !acts && !known.relay_problem.is_empty() {
+        not_published(status, "Deleting", known);
+    } else if !acts {
+        explain(status, "Deleting", "", format!("waiting for {region} to take it down"));
+    }
+    // A failure to delete says why.
+    "Deleting".clone_into(&mut status.phase);
 }
 
 /// Its region cannot know of it, or of what was changed.
@@ -192,7 +221,10 @@ mod tests {
             generation: 3,
             created_at: now(),
             applied_at: now(),
-            removed: false,
+            removed_version: None,
+            data_loss_confirmed: false,
+            expected_hold: None,
+            kept: false,
             report: Some(ResourceReport {
                 uid: uid.to_string(),
                 generation: 3,
@@ -232,7 +264,7 @@ mod tests {
         check(|k| k.seen = Some(seen(29)), "Ready", true, "", "");
         check(|k| k.seen = Some(seen(30)), "Unknown", false, "RegionSilent", "last heard 30s ago");
         check(|k| k.seen = Some(seen(4000)), "Unknown", false, "RegionSilent", "1h 6m ago");
-        check(|k| k.removed = true, "Deleting", false, "", "take it down");
+        check(|k| k.removed_version = Some(3), "Deleting", false, "", "take it down");
         check(|k| report(k).deleted = true, "Pending", false, "NotReported", "has not reported");
     }
 
@@ -258,7 +290,7 @@ mod tests {
         check(failed, "Failed", false, "PluginTrap", "");
         let stuck = |k: &mut Known| {
             failed(k);
-            k.removed = true;
+            k.removed_version = Some(3);
         };
         check(stuck, "Deleting", false, "PluginTrap", "");
     }
@@ -280,7 +312,7 @@ mod tests {
             "NotPublished",
             "does not reach aws:r yet",
         );
-        check(unpublished(|k| k.removed = true), "Deleting", false, "NotPublished", "broker down");
+        check(unpublished(|k| k.removed_version = Some(3)), "Deleting", false, "NotPublished", "broker down");
         check(unpublished(|k| k.seen = None), "Pending", false, "RegionNeverSeen", "never seen");
     }
 

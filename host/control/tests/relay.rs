@@ -9,7 +9,7 @@ use common::{OTHER, Plane, REGION, database};
 use senren_api::{state::hash_of, v1};
 use senren_control::{
     relay::{self, Step},
-    upkeep::{self, Upkeep},
+    upkeep::{self, Settings, Upkeep},
 };
 
 fn published(region: &str, version: u64) -> Step {
@@ -153,8 +153,7 @@ async fn a_version_names_a_content_whatever_happens_at_once() {
 }
 
 fn upkeep(plane: &Plane) -> Upkeep {
-    let interval = Duration::from_secs(600);
-    Upkeep::new(plane.store.clone(), plane.hub.clone(), plane.clock.sources(), interval)
+    Upkeep::new(plane.store.clone(), plane.hub.clone(), plane.clock.sources(), Settings::default())
 }
 
 #[tokio::test]

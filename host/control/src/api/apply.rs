@@ -1,25 +1,30 @@
-//! The step that applies: one transaction from the site's revision to the regions' versions.
+//! The step that applies: from what a site has and should have to one revision of it.
 //!
-//! Either all of it happens or nothing. Applies of one site wait for each other; those of different sites meet only at
-//! the regions they share, for as long as it takes to raise a counter.
+//! Either all of it happens or nothing. It reads, compares and writes in two round trips and without a lock; where
+//! somebody else was faster, it does so again, with the site locked. Applies of different sites meet only at the regions
+//! they share, for as long as it takes to raise a counter.
 
-use std::collections::BTreeMap;
-
-use chrono::{DateTime, Utc};
 use prost::Message as _;
-use senren_api::{
-    SiteName,
-    v1::{ApplyStateResponse, ResourceChange, Warning, resource_change},
-};
-use serde_json::json;
+use senren_api::{RegionId, SiteName, v1::ApplyStateResponse};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::{
+    Api, answer,
+    check::{self, Checked},
+    request::{Database, Declared, Violations},
+};
 use crate::{
-    hub::{Hub, Signal},
-    plan::{Action, Desired, Plan, Protected},
-    sources::Sources,
-    store::{Store, history, regions, requests, requests::RequestKey, resources, sites},
+    hub::Signal,
+    plan::{Desired, Forbidden, Plan, Protected, Terms},
+    store::{
+        declared::Declaration,
+        requests,
+        requests::RequestKey,
+        resources::Current,
+        revision::{self, Kind, Revision},
+        sites::{self, Before},
+    },
 };
 
 /// What is to be applied.
@@ -27,9 +32,11 @@ pub(crate) struct Order {
     pub site: SiteName,
     pub request: Option<RequestKey>,
     pub expected_revision: Option<u64>,
-    pub desired: Vec<Desired>,
-    /// Travel with the answer.
-    pub warnings: Vec<Warning>,
+    pub databases: Vec<Database>,
+    pub kind: Kind,
+    pub author: String,
+    /// Nothing is held.
+    pub confirm_data_loss: bool,
 }
 
 /// Why nothing was applied.
@@ -39,54 +46,179 @@ pub(crate) enum ApplyError {
     Conflict { site: SiteName, revision: u64, expected: u64 },
     #[error("request id {id:?} was used with another content")]
     RequestReused { id: String },
+    #[error("some of it is wrong")]
+    Invalid(Violations),
     #[error("{} protected databases would be deleted or replaced", .0.len())]
     Protected(Vec<Protected>),
+    #[error("{0}")]
+    NotFound(String),
+    #[error("region {region} is connected")]
+    Connected { region: RegionId },
     #[error(transparent)]
     Database(#[from] sqlx::Error),
 }
 
-/// Applies, and tells who should know.
-#[tracing::instrument(skip_all, fields(site = %order.site, resources = order.desired.len()))]
-pub(crate) async fn apply(
-    store: &Store,
-    hub: &Hub,
-    sources: &Sources,
-    order: Order,
-) -> Result<ApplyStateResponse, ApplyError> {
-    let now = sources.now();
-    let mut transaction = store.begin().await?;
-    let revision = sites::lock(&mut transaction, &order.site).await?;
-    if let Some(answer) = answered_before(&mut transaction, &order.site, order.request.as_ref()).await? {
-        return Ok(answer);
+/// What was done, and who is to hear of it once it is committed.
+pub(crate) struct Done<T> {
+    pub answer: T,
+    pub signal: Option<Signal>,
+}
+
+/// Something that makes a revision of a site.
+#[tonic::async_trait]
+pub(crate) trait Work: Sync {
+    type Answer: Send;
+
+    fn site(&self) -> &SiteName;
+
+    /// Does it, in one statement at the end. `None`: somebody else was faster, and nothing was done.
+    async fn attempt(
+        &self,
+        api: &Api,
+        connection: &mut PgConnection,
+    ) -> Result<Option<Done<Self::Answer>>, ApplyError>;
+}
+
+/// Does some work, and tells who should know.
+pub(crate) async fn revise<W: Work>(api: &Api, work: &W) -> Result<W::Answer, ApplyError> {
+    let mut connection = api.store.acquire().await?;
+    let mut done = work.attempt(api, &mut connection).await?;
+    drop(connection);
+    while done.is_none() {
+        let mut transaction = api.store.begin().await?;
+        sites::lock(&mut transaction, work.site()).await?;
+        done = work.attempt(api, &mut transaction).await?;
+        transaction.commit().await?;
     }
+    let Done { answer, signal } = done.ok_or(sqlx::Error::RowNotFound)?;
+    if let Some(signal) = signal {
+        api.hub.wake_relay();
+        api.hub.send(signal);
+    }
+    Ok(answer)
+}
+
+#[tonic::async_trait]
+impl Work for Order {
+    type Answer = ApplyStateResponse;
+
+    fn site(&self) -> &SiteName {
+        &self.site
+    }
+
+    #[tracing::instrument(skip_all, fields(site = %self.site, databases = self.databases.len()))]
+    async fn attempt(
+        &self,
+        api: &Api,
+        connection: &mut PgConnection,
+    ) -> Result<Option<Done<ApplyStateResponse>>, ApplyError> {
+        attempt(api, connection, self).await
+    }
+}
+
+async fn attempt(
+    api: &Api,
+    connection: &mut PgConnection,
+    order: &Order,
+) -> Result<Option<Done<ApplyStateResponse>>, ApplyError> {
+    // A repeated request gets its answer even if the same would be refused by now.
+    if let Some(answer) = answered_before(connection, &order.site, order.request.as_ref()).await? {
+        return Ok(Some(Done { answer, signal: None }));
+    }
+    let Draft { before, plan, checked } = draft(api, connection, order).await?;
+    let changed = !plan.is_empty();
+    let after = if changed { before + 1 } else { before };
+    let answer = ApplyStateResponse {
+        site: order.site.to_string(),
+        revision: after,
+        changes: answer::changes(&plan, after),
+        warnings: checked.warnings,
+    };
+    let signal = changed.then(|| signal(&order.site, &plan, &[]));
+    if changed || order.request.is_some() {
+        let revision = Revision {
+            declared: declarations(&order.databases, &plan),
+            kind: order.kind.clone(),
+            author: &order.author,
+            request: order.request.as_ref().map(|key| (key, answer.encode_to_vec())),
+            payloads: api.hub.payloads(&signal, changed),
+            ..revision(api, &order.site, &plan, before, after)
+        };
+        if !revision::write(connection, &revision).await? {
+            return Ok(None);
+        }
+    }
+    tracing::info!(revision = after, changed, "applied");
+    Ok(Some(Done { answer, signal }))
+}
+
+/// What an order would do to a site as it is now.
+pub(crate) struct Draft {
+    /// The revision that it starts from.
+    pub before: u64,
+    pub plan: Plan,
+    pub checked: Checked,
+}
+
+/// Reads the site and its regions, and compares. Changes nothing.
+pub(crate) async fn draft(
+    api: &Api,
+    connection: &mut PgConnection,
+    order: &Order,
+) -> Result<Draft, ApplyError> {
+    let declared: Vec<&Declared> = order.databases.iter().map(|database| &database.declared).collect();
+    let checked = check::check(connection, &api.catalog, &declared, api.sources.now()).await?;
+    let checked = checked.map_err(ApplyError::Invalid)?;
+    let Before { revision, current } = sites::before(connection, &order.site).await?;
     if let Some(expected) = order.expected_revision.filter(|expected| *expected != revision) {
-        return Err(ApplyError::Conflict { site: order.site, revision, expected });
+        return Err(ApplyError::Conflict { site: order.site.clone(), revision, expected });
     }
-    let current = resources::current(&mut transaction, &order.site).await?;
-    let plan = Plan::new(&order.desired, current, || sources.uid());
+    let plan = plan(api, order, &checked, revision, current);
     if !plan.protected.is_empty() {
         return Err(ApplyError::Protected(plan.protected));
     }
-    let changed = !plan.is_empty();
-    let revision = if changed { revision + 1 } else { revision };
-    if changed {
-        write(&mut transaction, &order, &plan, revision, now).await?;
+    if !plan.forbidden.is_empty() {
+        return Err(ApplyError::Invalid(forbidden(&order.databases, &plan.forbidden)));
     }
-    let answer = answer(&order, &plan, revision);
-    if let Some(request) = &order.request {
-        requests::remember(&mut transaction, &order.site, request, &answer.encode_to_vec(), now).await?;
+    Ok(Draft { before: revision, plan, checked })
+}
+
+fn plan(api: &Api, order: &Order, checked: &Checked, before: u64, current: Vec<Current>) -> Plan {
+    let desired: Vec<Desired> = order.databases.iter().flat_map(per_region).collect();
+    let terms = Terms {
+        site: &order.site,
+        revision: before + 1,
+        confirm_data_loss: order.confirm_data_loss,
+        limits: api.settings.limits(),
+        schemas: &checked.schemas,
+    };
+    Plan::new(&desired, current, &terms, || api.sources.uid())
+}
+
+/// A database with several regions becomes a resource in each.
+fn per_region(database: &Database) -> impl Iterator<Item = Desired> {
+    database.declared.regions.iter().map(|region| Desired {
+        region: region.clone(),
+        name: database.name.clone(),
+        type_name: database.declared.type_name.clone(),
+        spec: database.spec_json.clone(),
+        deletion_protection: database.deletion_protection,
+    })
+}
+
+fn forbidden(databases: &[Database], forbidden: &[Forbidden]) -> Violations {
+    let mut violations = Violations::default();
+    for Forbidden { region, name, path } in forbidden {
+        let database = databases.iter().find(|database| database.name.as_str() == name);
+        let index = database.map_or(0, |database| database.declared.index);
+        violations.add(
+            format!("databases[{index}].spec{path}"),
+            format!(
+                "it cannot be changed once {name} exists in {region}; declare a database of another name"
+            ),
+        );
     }
-    let signal = Signal::Resources(order.site.clone(), touched(&plan).into());
-    if changed {
-        hub.notify(&mut transaction, [&signal], true).await?;
-    }
-    transaction.commit().await?;
-    if changed {
-        hub.wake_relay();
-        hub.send(signal);
-    }
-    tracing::info!(revision, changed, "applied");
-    Ok(answer)
+    violations
 }
 
 /// The answer that this request has already got.
@@ -106,86 +238,51 @@ pub(crate) async fn answered_before(
     Ok(Some(answer.map_err(|error| sqlx::Error::Decode(error.into()))?))
 }
 
-async fn write(
-    transaction: &mut PgConnection,
-    order: &Order,
-    plan: &Plan,
-    revision: u64,
-    now: DateTime<Utc>,
-) -> sqlx::Result<()> {
-    let touched: Vec<&str> = plan.regions().into_iter().collect();
-    let versions = regions::raise_versions(transaction, &touched).await?;
-    let removals = removals(plan, &versions);
-    resources::remove(transaction, revision, now, &removals).await?;
-    resources::update(transaction, revision, now, &plan.updates).await?;
-    resources::insert(transaction, &order.site, revision, now, &plan.inserts).await?;
-    let entry = history::Entry {
-        site: &order.site,
-        revision,
-        applied_at: now,
-        request_id: order.request.as_ref().map_or("", |request| &request.id),
-        // Until callers have names.
+/// What a plan writes. Who asked for it, and who hears of it, is to be added.
+pub(crate) fn revision<'a>(
+    api: &Api,
+    site: &'a SiteName,
+    plan: &'a Plan,
+    before: u64,
+    after: u64,
+) -> Revision<'a> {
+    Revision {
+        site,
+        before,
+        after,
+        now: api.sources.now(),
+        regions: &plan.regions,
+        inserts: &plan.inserts,
+        updates: &plan.updates,
+        removals: &plan.removals,
+        forgotten: &[],
+        renamed: &plan.renamed,
+        declared: Vec::new(),
+        kind: Kind::Apply,
         author: "",
-        changes: record(plan),
+        changes: answer::record(plan, after),
+        request: None,
+        payloads: Vec::new(),
+    }
+}
+
+/// What is declared from now on under the names that the plan changes.
+fn declarations(databases: &[Database], plan: &Plan) -> Vec<Declaration> {
+    let changed = databases.iter().filter(|database| plan.renamed.contains(database.name.as_str()));
+    let declaration = |database: &Database| Declaration {
+        name: database.name.to_string(),
+        type_name: database.declared.type_name.to_string(),
+        spec: database.spec_json.clone(),
+        regions: database.declared.regions.iter().map(ToString::to_string).collect(),
+        deletion_protection: database.deletion_protection,
     };
-    history::record(transaction, entry).await
+    changed.map(declaration).collect()
 }
 
-/// Each with the version of its region that is the first one without it.
-fn removals(plan: &Plan, versions: &BTreeMap<String, u64>) -> Vec<(Uuid, u64)> {
-    let version = |region: &String| versions.get(region).copied().unwrap_or_default();
-    plan.removals.iter().map(|(uid, region)| (*uid, version(region))).collect()
-}
-
-fn touched(plan: &Plan) -> Vec<Uuid> {
-    let changed = plan.changes.iter().filter(|change| change.action != Action::Unchanged);
-    let changed = changed.map(|change| change.uid);
-    // The uid that a replacement removes is in no change.
-    let mut uids: Vec<Uuid> = changed.chain(plan.removals.iter().map(|(uid, _)| *uid)).collect();
-    uids.sort();
-    uids.dedup();
-    uids
-}
-
-/// For the history.
-fn record(plan: &Plan) -> serde_json::Value {
-    let changed = plan.changes.iter().filter(|change| change.action != Action::Unchanged);
-    let entries = changed.map(|change| {
-        json!({
-            "action": change.action.as_str(),
-            "region": change.region,
-            "name": change.name,
-            "type": change.type_name,
-            "uid": change.uid,
-        })
-    });
-    entries.collect()
-}
-
-fn answer(order: &Order, plan: &Plan, revision: u64) -> ApplyStateResponse {
-    let changes = plan.changes.iter().map(|change| ResourceChange {
-        region: change.region.clone(),
-        name: change.name.clone(),
-        r#type: change.type_name.clone(),
-        uid: change.uid.to_string(),
-        action: action(change.action).into(),
-        generation: change.generation.unwrap_or(revision),
-        hold: None,
-    });
-    ApplyStateResponse {
-        site: order.site.to_string(),
-        revision,
-        changes: changes.collect(),
-        warnings: order.warnings.clone(),
-    }
-}
-
-fn action(action: Action) -> resource_change::Action {
-    match action {
-        Action::Unchanged => resource_change::Action::Unchanged,
-        Action::Created => resource_change::Action::Created,
-        Action::Updated => resource_change::Action::Updated,
-        Action::Deleted => resource_change::Action::Deleted,
-        Action::Replaced => resource_change::Action::Replaced,
-    }
+/// Everything that is different now.
+pub(crate) fn signal(site: &SiteName, plan: &Plan, more: &[Uuid]) -> Signal {
+    let inserted = plan.inserts.iter().map(|insert| insert.uid);
+    let updated = plan.updates.iter().map(|update| update.uid);
+    let removed = plan.removals.iter().chain(more).copied();
+    Signal::Resources(site.clone(), inserted.chain(updated).chain(removed).collect())
 }

@@ -13,16 +13,24 @@ use sqlx::PgConnection;
 use super::request::{Declared, Violations};
 use crate::{
     catalog::Catalog,
+    effects::Schemas,
     store::heartbeats::{self, Seen},
 };
 
-/// Warnings, or violations.
+/// What is known of databases that a site may declare.
+pub(crate) struct Checked {
+    pub warnings: Vec<Warning>,
+    /// What their regions can run.
+    pub schemas: Schemas,
+}
+
+/// Looks at databases with the eyes of their regions.
 pub(crate) async fn check(
     connection: &mut PgConnection,
     catalog: &Catalog,
     databases: &[&Declared],
     now: DateTime<Utc>,
-) -> sqlx::Result<Result<Vec<Warning>, Violations>> {
+) -> sqlx::Result<Result<Checked, Violations>> {
     let regions: BTreeSet<&str> = databases
         .iter()
         .copied()
@@ -35,6 +43,10 @@ pub(crate) async fn check(
     for region in regions {
         findings.about_region(region, seen.get(region), now);
     }
+    let mut schemas = Schemas::default();
+    for (region, seen) in &seen {
+        schemas.0.insert(region.clone(), catalog.get(connection, &seen.plugins_hash).await?);
+    }
     let mut all_types = None;
     for database in databases {
         let served = findings.about_type(database, &seen);
@@ -44,9 +56,10 @@ pub(crate) async fn check(
             }
             findings.about_unserved_type(database, all_types.as_deref().unwrap_or_default());
         }
-        check_spec(connection, catalog, database, &seen, &mut findings.violations).await?;
+        check_spec(database, &seen, &schemas, &mut findings.violations);
     }
-    if findings.violations.is_empty() { Ok(Ok(findings.warnings)) } else { Ok(Err(findings.violations)) }
+    let Findings { warnings, violations } = findings;
+    Ok(if violations.is_empty() { Ok(Checked { warnings, schemas }) } else { Err(violations) })
 }
 
 struct Findings {
@@ -118,13 +131,12 @@ impl Findings {
 }
 
 /// Judges the spec by the schema of each region that serves the type. Regions with the same plugins judge once.
-async fn check_spec(
-    connection: &mut PgConnection,
-    catalog: &Catalog,
+fn check_spec(
     database: &Declared,
     seen: &BTreeMap<String, Seen>,
+    schemas: &Schemas,
     violations: &mut Violations,
-) -> sqlx::Result<()> {
+) {
     let mut judged = BTreeSet::new();
     let mut said = BTreeSet::new();
     for region in &database.regions {
@@ -132,8 +144,7 @@ async fn check_spec(
         if !judged.insert(&seen.plugins_hash) {
             continue;
         }
-        let plugins = catalog.get(connection, &seen.plugins_hash).await?;
-        let Some(schema) = plugins.schema(database.type_name.as_str()) else { continue };
+        let Some(schema) = schemas.of(region.as_str(), database.type_name.as_str()) else { continue };
         // Defaults first, as everybody does who will judge it after us.
         let mut spec = database.spec.clone();
         schema.apply_defaults(&mut spec);
@@ -144,5 +155,4 @@ async fn check_spec(
             }
         }
     }
-    Ok(())
 }

@@ -6,7 +6,10 @@
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use super::request::{Violation, Violations};
+use super::{
+    apply::ApplyError,
+    request::{Violation, Violations},
+};
 use crate::plan::Protected;
 
 /// Bytes of details; base64 and the message come on top.
@@ -40,6 +43,44 @@ pub(crate) fn invalid(violations: Violations) -> Status {
         details.add_bad_request_violation(field, description);
     }
     Status::with_error_details(Code::InvalidArgument, message, details)
+}
+
+/// Why nothing was changed.
+pub(crate) fn refusal(error: ApplyError) -> Status {
+    match error {
+        ApplyError::Conflict { site, revision, expected } => {
+            let subject = format!("site {site}");
+            let message = format!(
+                "{subject} is at revision {revision}, not at the expected {expected}: somebody else has applied; read \
+                 it, merge, and apply again with expected_revision {revision}"
+            );
+            let mut details = ErrorDetails::new();
+            let metadata = [("site", site.to_string()), ("revision", revision.to_string())];
+            let metadata = metadata.map(|(key, value)| (key.to_owned(), value));
+            details.set_error_info("REVISION_CONFLICT", "senren.io", metadata);
+            Status::with_error_details(Code::Aborted, message, details)
+        }
+        ApplyError::RequestReused { id } => Status::already_exists(format!(
+            "request id {id:?} was used before with another content; nothing was changed; use a new id for a new request"
+        )),
+        ApplyError::Invalid(violations) => invalid(violations),
+        ApplyError::Protected(resources) => protected(&resources),
+        ApplyError::NotFound(what) => Status::not_found(what),
+        ApplyError::Connected { region } => {
+            let message = format!(
+                "{region} is connected: it says itself when they are gone; nothing was changed. Force-deletion is for a \
+                 region that is gone for good"
+            );
+            let mut details = ErrorDetails::new();
+            details.add_precondition_failure_violation(
+                "REGION_CONNECTED",
+                region.to_string(),
+                "it was heard just now",
+            );
+            Status::with_error_details(Code::FailedPrecondition, message, details)
+        }
+        ApplyError::Database(error) => database(&error),
+    }
 }
 
 /// FAILED_PRECONDITION: something protected would go.

@@ -2,35 +2,65 @@
 //!
 //! It never trusts a field that `request` has not parsed, and never lets a caller see what the database says.
 
+mod answer;
 mod apply;
 mod check;
 mod error;
+mod held;
+mod plan;
 mod regions;
 mod request;
+mod state;
 
 use std::{pin::Pin, time::Instant};
 
 use futures::Stream;
 use senren_api::v1::{
-    ApplyStateRequest, ApplyStateResponse, GetStatusRequest, GetStatusResponse, ListRegionsRequest,
-    ListRegionsResponse, WatchStatusRequest, WatchStatusResponse, control_plane_server::ControlPlane,
+    ApplyStateRequest, ApplyStateResponse, ConfirmHeldRequest, ConfirmHeldResponse, ForceDeleteRequest,
+    ForceDeleteResponse, GetStateRequest, GetStateResponse, GetStatusRequest, GetStatusResponse,
+    ListHistoryRequest, ListHistoryResponse, ListRegionsRequest, ListRegionsResponse, PlanStateRequest,
+    PlanStateResponse, RollbackStateRequest, WatchStatusRequest, WatchStatusResponse,
+    control_plane_server::ControlPlane,
 };
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status};
-use tonic_types::{ErrorDetails, StatusExt as _};
 use tracing::Instrument as _;
 
 use crate::{
     catalog::{Catalog, Plugins},
     hub::Hub,
-    plan::Desired,
+    plan::Limits,
     sources::Sources,
     status,
-    store::{Store, regions as stored_regions, resources, sites},
+    store::{Store, regions as stored_regions, resources, revision::Kind, sites},
     watch,
 };
-use apply::{ApplyError, Order};
+use apply::Order;
 use request::{Declared, Invalid, Violations};
+
+/// What an operator may decide about the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Args)]
+pub struct Settings {
+    /// Deletions are held until somebody confirms them where more than so many of a site would go at once, and more than
+    /// HOLD_DELETIONS_PERCENT, or all of them. 0: none is ever held.
+    #[arg(long, env = "HOLD_DELETIONS_OVER", default_value_t = 3)]
+    pub hold_deletions_over: u32,
+    /// See HOLD_DELETIONS_OVER. 0: none is ever held.
+    #[arg(long, env = "HOLD_DELETIONS_PERCENT", default_value_t = 30, value_parser = clap::value_parser!(u32).range(..=100))]
+    pub hold_deletions_percent: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { hold_deletions_over: 3, hold_deletions_percent: 30 }
+    }
+}
+
+impl Settings {
+    fn limits(self) -> Limits {
+        Limits { count: self.hold_deletions_over, percent: self.hold_deletions_percent }
+    }
+}
 
 /// The service.
 #[derive(Clone)]
@@ -38,6 +68,7 @@ pub struct Api {
     store: Store,
     hub: Hub,
     sources: Sources,
+    settings: Settings,
     catalog: Catalog,
     // Watches end with it.
     shutdown: CancellationToken,
@@ -45,33 +76,31 @@ pub struct Api {
 
 impl Api {
     /// A service on a store. It wakes relay and watchers through `hub`.
-    pub fn new(store: Store, hub: Hub, sources: Sources, shutdown: CancellationToken) -> Self {
-        Self { store, hub, sources, catalog: Catalog::default(), shutdown }
+    pub fn new(
+        store: Store,
+        hub: Hub,
+        sources: Sources,
+        settings: Settings,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self { store, hub, sources, settings, catalog: Catalog::default(), shutdown }
     }
 
     async fn apply(&self, request: ApplyStateRequest) -> Result<ApplyStateResponse, Status> {
-        let request = match request::Apply::parse(request) {
-            Ok(request) => request,
+        let order = self.order(request).await?;
+        apply::revise(self, &order).await.map_err(error::refusal)
+    }
+
+    /// Parses what is to be applied.
+    async fn order(&self, request: ApplyStateRequest) -> Result<Order, Status> {
+        let parsed = match request::Apply::parse(request) {
+            Ok(parsed) => parsed,
             Err(invalid) => return Err(error::invalid(self.all_violations(invalid).await)),
         };
-        let mut connection = self.store.acquire().await.map_err(|e| error::database(&e))?;
-        // A repeated request gets its answer even if the same would be refused by now.
-        let answered = apply::answered_before(&mut connection, &request.site, request.request.as_ref()).await;
-        if let Some(answer) = answered.map_err(refusal)? {
-            return Ok(answer);
-        }
-        let declared: Vec<&Declared> = request.databases.iter().map(|database| &database.declared).collect();
-        let checked = check::check(&mut connection, &self.catalog, &declared, self.sources.now()).await;
-        let warnings = checked.map_err(|e| error::database(&e))?.map_err(error::invalid)?;
-        drop(connection);
-        let order = Order {
-            site: request.site,
-            request: request.request,
-            expected_revision: request.expected_revision,
-            desired: request.databases.into_iter().flat_map(per_region).collect(),
-            warnings,
-        };
-        apply::apply(&self.store, &self.hub, &self.sources, order).await.map_err(refusal)
+        let request::Apply { site, request, expected_revision, databases, author, confirm_data_loss } =
+            parsed;
+        let kind = Kind::Apply;
+        Ok(Order { site, request, expected_revision, databases, kind, author, confirm_data_loss })
     }
 
     /// Together with what the regions say of what can be read, so that a user need not come twice.
@@ -89,7 +118,7 @@ impl Api {
     }
 
     async fn get_status(&self, request: GetStatusRequest) -> Result<GetStatusResponse, Status> {
-        let selection = request::selection(&request.site, request.regions, request.names);
+        let selection = request::selection(&request.site, request.regions, request.names, "");
         let (site, filter) = selection.map_err(error::invalid)?;
         let read = async {
             let mut connection = self.store.acquire().await?;
@@ -118,39 +147,19 @@ impl Api {
     }
 }
 
-/// A database with several regions becomes a resource in each.
-fn per_region(database: request::Database) -> impl Iterator<Item = Desired> {
-    let request::Database { name, declared, spec_json, deletion_protection } = database;
-    let Declared { type_name, regions, .. } = declared;
-    regions.into_iter().map(move |region| Desired {
-        region,
-        name: name.clone(),
-        type_name: type_name.clone(),
-        spec: spec_json.clone(),
-        deletion_protection,
-    })
-}
-
-fn refusal(error: ApplyError) -> Status {
-    match error {
-        ApplyError::Conflict { site, revision, expected } => {
-            let subject = format!("site {site}");
-            let message = format!(
-                "{subject} is at revision {revision}, not at the expected {expected}: somebody else has applied; read \
-                 it, merge, and apply again with expected_revision {revision}"
-            );
-            let mut details = ErrorDetails::new();
-            let metadata = [("site", site.to_string()), ("revision", revision.to_string())];
-            let metadata = metadata.map(|(key, value)| (key.to_owned(), value));
-            details.set_error_info("REVISION_CONFLICT", "senren.io", metadata);
-            Status::with_error_details(Code::Aborted, message, details)
-        }
-        ApplyError::RequestReused { id } => Status::already_exists(format!(
-            "request id {id:?} was used before with another content; nothing was changed; use a new id for a new request"
-        )),
-        ApplyError::Protected(resources) => error::protected(&resources),
-        ApplyError::Database(error) => error::database(&error),
-    }
+/// A call that may change a site. Detached from whoever made it: a client that hangs up must not leave a connection in the
+/// middle of something.
+async fn revising<T: Send + 'static>(
+    method: &'static str,
+    call: impl Future<Output = Result<T, Status>> + Send + 'static,
+) -> Result<Response<T>, Status> {
+    let begin = Instant::now();
+    let ended = tokio::spawn(call.in_current_span()).await;
+    let result = ended.unwrap_or_else(|_| Err(Status::internal("the call was cut short; try again")));
+    let code = result.as_ref().err().map_or(Code::Ok, Status::code);
+    metrics::counter!("senren_applies_total", "method" => method, "code" => format!("{code:?}")).increment(1);
+    metrics::histogram!("senren_apply_seconds", "method" => method).record(begin.elapsed().as_secs_f64());
+    result.map(Response::new)
 }
 
 #[tonic::async_trait]
@@ -159,59 +168,53 @@ impl ControlPlane for Api {
         &self,
         request: Request<ApplyStateRequest>,
     ) -> Result<Response<ApplyStateResponse>, Status> {
-        let begin = Instant::now();
-        // Detached from the call: a client that hangs up must not leave a connection in the middle of something.
-        let api = self.clone();
-        let applying = async move { api.apply(request.into_inner()).await };
-        let applying = tokio::spawn(applying.in_current_span());
-        let result =
-            applying.await.unwrap_or_else(|_| Err(Status::internal("the apply was cut short; try again")));
-        let code = result.as_ref().err().map_or(Code::Ok, Status::code);
-        metrics::counter!("senren_applies_total", "code" => format!("{code:?}")).increment(1);
-        metrics::histogram!("senren_apply_seconds").record(begin.elapsed().as_secs_f64());
-        result.map(Response::new)
+        let (api, request) = (self.clone(), request.into_inner());
+        revising("ApplyState", async move { api.apply(request).await }).await
     }
 
     async fn plan_state(
         &self,
-        _request: Request<senren_api::v1::PlanStateRequest>,
-    ) -> Result<Response<senren_api::v1::PlanStateResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        request: Request<PlanStateRequest>,
+    ) -> Result<Response<PlanStateResponse>, Status> {
+        Api::plan_state(self, request.into_inner()).await.map(Response::new)
     }
 
     async fn get_state(
         &self,
-        _request: Request<senren_api::v1::GetStateRequest>,
-    ) -> Result<Response<senren_api::v1::GetStateResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        request: Request<GetStateRequest>,
+    ) -> Result<Response<GetStateResponse>, Status> {
+        Api::get_state(self, request.into_inner()).await.map(Response::new)
     }
 
     async fn list_history(
         &self,
-        _request: Request<senren_api::v1::ListHistoryRequest>,
-    ) -> Result<Response<senren_api::v1::ListHistoryResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        request: Request<ListHistoryRequest>,
+    ) -> Result<Response<ListHistoryResponse>, Status> {
+        Api::list_history(self, request.into_inner()).await.map(Response::new)
     }
 
     async fn rollback_state(
         &self,
-        _request: Request<senren_api::v1::RollbackStateRequest>,
-    ) -> Result<Response<senren_api::v1::ApplyStateResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        request: Request<RollbackStateRequest>,
+    ) -> Result<Response<ApplyStateResponse>, Status> {
+        let (api, request) = (self.clone(), request.into_inner());
+        revising("RollbackState", async move { api.rollback(request).await }).await
     }
 
     async fn confirm_held(
         &self,
-        _request: Request<senren_api::v1::ConfirmHeldRequest>,
-    ) -> Result<Response<senren_api::v1::ConfirmHeldResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        request: Request<ConfirmHeldRequest>,
+    ) -> Result<Response<ConfirmHeldResponse>, Status> {
+        let (api, request) = (self.clone(), request.into_inner());
+        revising("ConfirmHeld", async move { api.confirm(request).await }).await
     }
 
     async fn force_delete(
         &self,
-        _request: Request<senren_api::v1::ForceDeleteRequest>,
-    ) -> Result<Response<senren_api::v1::ForceDeleteResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        request: Request<ForceDeleteRequest>,
+    ) -> Result<Response<ForceDeleteResponse>, Status> {
+        let (api, request) = (self.clone(), request.into_inner());
+        revising("ForceDelete", async move { api.force_delete(request).await }).await
     }
 
     async fn get_status(
@@ -228,7 +231,7 @@ impl ControlPlane for Api {
         request: Request<WatchStatusRequest>,
     ) -> Result<Response<Self::WatchStatusStream>, Status> {
         let request = request.into_inner();
-        let selection = request::selection(&request.site, request.regions, request.names);
+        let selection = request::selection(&request.site, request.regions, request.names, "");
         let (site, filter) = selection.map_err(error::invalid)?;
         let watch = watch::Watch::new(self.store.clone(), self.sources.clone(), site, filter);
         Ok(Response::new(Box::pin(watch.run(self.hub.subscribe(), self.shutdown.clone()))))
@@ -242,4 +245,5 @@ impl ControlPlane for Api {
     }
 }
 
+pub(crate) use answer::hold as present_hold;
 pub(crate) use error::database as database_status;

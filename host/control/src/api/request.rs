@@ -2,8 +2,9 @@
 //!
 //! Nothing behind this edge has to doubt a name, a region id or the form of a spec again.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
+use prost::Message as _;
 use senren_api::{RegionId, ResourceName, SiteName, TypeName, v1};
 use serde_json::Value;
 
@@ -19,7 +20,8 @@ const MAX_RESOURCES: usize = 20_000;
 const MAX_SPEC_BYTES: usize = 64 * 1024;
 /// A database is as many resources as it has regions, and each of them has its spec.
 const MAX_TOTAL_SPEC_BYTES: usize = 64 * 1024 * 1024;
-const MAX_REQUEST_ID: usize = 128;
+/// Characters of a request id, and of an author.
+const MAX_TEXT: usize = 128;
 
 /// What is wrong with one field.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +63,7 @@ pub(crate) struct Database {
     pub name: ResourceName,
     pub declared: Declared,
     /// The spec as canonical text.
-    pub spec_json: String,
+    pub spec_json: Arc<str>,
     pub deletion_protection: bool,
 }
 
@@ -92,16 +94,17 @@ pub(crate) struct Apply {
     pub request: Option<RequestKey>,
     pub expected_revision: Option<u64>,
     pub databases: Vec<Database>,
+    pub author: String,
+    pub confirm_data_loss: bool,
 }
 
 impl Apply {
     pub(crate) fn parse(request: v1::ApplyStateRequest) -> Result<Self, Invalid> {
         let mut violations = Violations::default();
         let site = violations.parse("site", SiteName::from_request(&request.site));
-        check_request_id(&request.request_id, &mut violations);
-        if request.expected_revision.is_some_and(|revision| revision > MAX_COUNTER) {
-            violations.add("expected_revision", "no site has ever had a revision that high");
-        }
+        check_text("request_id", &request.request_id, &mut violations);
+        check_text("author", &request.author, &mut violations);
+        check_revision("expected_revision", request.expected_revision, &mut violations);
         let request_key = request_key(&request);
         let candidates = candidates(request.databases, &mut violations);
         match site {
@@ -110,6 +113,8 @@ impl Apply {
                 request: request_key,
                 expected_revision: request.expected_revision,
                 databases: candidates.into_iter().filter_map(Candidate::into_database).collect(),
+                author: request.author,
+                confirm_data_loss: request.confirm_data_loss,
             }),
             _ => {
                 let declared = candidates.into_iter().map(|candidate| candidate.declared).collect();
@@ -119,12 +124,18 @@ impl Apply {
     }
 }
 
-fn check_request_id(id: &str, violations: &mut Violations) {
-    if id.chars().count() > MAX_REQUEST_ID {
-        violations.add("request_id", format!("at most {MAX_REQUEST_ID} characters are allowed"));
+fn check_text(field: &str, text: &str, violations: &mut Violations) {
+    if text.chars().count() > MAX_TEXT {
+        violations.add(field, format!("at most {MAX_TEXT} characters are allowed"));
     }
-    if id.chars().any(char::is_control) {
-        violations.add("request_id", "control characters are not allowed");
+    if text.chars().any(char::is_control) {
+        violations.add(field, "control characters are not allowed");
+    }
+}
+
+fn check_revision(field: &str, revision: Option<u64>, violations: &mut Violations) {
+    if revision.is_some_and(|revision| revision > MAX_COUNTER) {
+        violations.add(field, "no site has ever had a revision that high");
     }
 }
 
@@ -134,7 +145,7 @@ fn request_key(request: &v1::ApplyStateRequest) -> Option<RequestKey> {
         return None;
     }
     let content = v1::ApplyStateRequest { request_id: String::new(), ..request.clone() };
-    let content_hash = sha256(&prost::Message::encode_to_vec(&content));
+    let content_hash = sha256(&content.encode_to_vec());
     Some(RequestKey { id: request.request_id.clone(), content_hash })
 }
 
@@ -148,7 +159,8 @@ struct Candidate {
 impl Candidate {
     fn into_database(self) -> Option<Database> {
         let Self { name, declared, deletion_protection } = self;
-        Some(Database { name: name?, spec_json: declared.spec.to_string(), declared, deletion_protection })
+        let spec_json = declared.spec.to_string().into();
+        Some(Database { name: name?, spec_json, declared, deletion_protection })
     }
 }
 
@@ -254,14 +266,54 @@ fn parse_regions(path: &str, regions: &[String], violations: &mut Violations) ->
     parsed
 }
 
-/// Parses what GetStatus and WatchStatus have in common.
+/// A parsed RollbackStateRequest, but for the state that it goes back to.
+#[derive(Debug)]
+pub(crate) struct Rollback {
+    pub site: SiteName,
+    pub to: u64,
+    pub request: Option<RequestKey>,
+}
+
+impl Rollback {
+    pub(crate) fn parse(request: &v1::RollbackStateRequest) -> Result<Self, Violations> {
+        let mut violations = Violations::default();
+        let site = violations.parse("site", SiteName::from_request(&request.site));
+        check_text("request_id", &request.request_id, &mut violations);
+        check_text("author", &request.author, &mut violations);
+        check_revision("revision", Some(request.revision), &mut violations);
+        check_revision("expected_revision", request.expected_revision, &mut violations);
+        let content = v1::RollbackStateRequest { request_id: String::new(), ..request.clone() };
+        // Never the same as that of an apply.
+        let content_hash = format!("rollback {}", sha256(&content.encode_to_vec()));
+        let key = RequestKey { id: request.request_id.clone(), content_hash };
+        match site {
+            Some(site) if violations.is_empty() => {
+                let request_key = (!key.id.is_empty()).then_some(key);
+                Ok(Self { site, to: request.revision, request: request_key })
+            }
+            _ => Err(violations),
+        }
+    }
+}
+
+/// Parses a site, and a revision of it.
+pub(crate) fn revision_of(site: &str, field: &str, revision: Option<u64>) -> Result<SiteName, Violations> {
+    let mut violations = Violations::default();
+    let site = violations.parse("site", SiteName::from_request(site));
+    check_revision(field, revision, &mut violations);
+    site.filter(|_| violations.is_empty()).ok_or(violations)
+}
+
+/// Parses what all requests about some resources of a site have in common.
 pub(crate) fn selection(
     site: &str,
     regions: Vec<String>,
     names: Vec<String>,
+    author: &str,
 ) -> Result<(SiteName, Filter), Violations> {
     let mut violations = Violations::default();
     let site = violations.parse("site", SiteName::from_request(site));
+    check_text("author", author, &mut violations);
     for (index, region) in regions.iter().enumerate() {
         violations.parse(format!("regions[{index}]"), region.parse::<RegionId>());
     }
@@ -271,6 +323,24 @@ pub(crate) fn selection(
     match site {
         Some(site) if violations.is_empty() => Ok((site, Filter { regions, names })),
         _ => Err(violations),
+    }
+}
+
+/// Parses a ForceDeleteRequest.
+pub(crate) fn forced(
+    site: &str,
+    region: &str,
+    names: Vec<String>,
+    author: &str,
+) -> Result<(SiteName, RegionId, Vec<String>), Violations> {
+    let mut violations = Violations::default();
+    let region = violations.parse("region", region.parse::<RegionId>());
+    match (selection(site, Vec::new(), names, author), region) {
+        (Ok((site, filter)), Some(region)) => Ok((site, region, filter.names)),
+        (selection, _) => {
+            violations.append(selection.err().unwrap_or_default());
+            Err(violations)
+        }
     }
 }
 
@@ -338,7 +408,7 @@ mod tests {
         let text = |json: &str| {
             let databases = vec![v1::Database { spec_json: json.into(), ..database("a") }];
             let request = v1::ApplyStateRequest { databases, ..Default::default() };
-            Apply::parse(request).unwrap().databases.remove(0).spec_json
+            Apply::parse(request).unwrap().databases.remove(0).spec_json.to_string()
         };
         assert_eq!(
             text("{\"b\": {\"y\": 1, \"x\": 2}, \"a\": 1}"),

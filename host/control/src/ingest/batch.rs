@@ -90,6 +90,7 @@ fn status(region: RegionId, sequence: i64, report: ResourceReport) -> Result<New
         return Err(format!("{phase:?} is no phase"));
     }
     let generation = counter("generation", report.generation)?;
+    let report = ResourceReport { reason: storable(report.reason), ..report };
     Ok(NewStatus { region, uid, sequence, generation, report })
 }
 

@@ -3,12 +3,15 @@
 //! Functions take the connection or transaction they run in, so that a step decides what is atomic. They know nothing
 //! of gRPC or Kafka. The order of locks is stated at the top of the migrations.
 
+pub(crate) mod declared;
 pub(crate) mod heartbeats;
 pub(crate) mod history;
+pub(crate) mod holds;
 pub(crate) mod regions;
 pub(crate) mod relays;
 pub(crate) mod requests;
 pub(crate) mod resources;
+pub(crate) mod revision;
 pub(crate) mod sites;
 pub(crate) mod statuses;
 

@@ -1,35 +1,10 @@
 //! Regions and their version: the counter that names the content of a region's desired state.
 
-use std::collections::BTreeMap;
-
 use chrono::{DateTime, Utc};
 use senren_api::RegionId;
 use sqlx::{PgConnection, Row as _};
 
 use super::unsigned;
-
-/// Raises the version of each of `regions` (in id order, as bytes, whatever the database's collation; locking them until
-/// the transaction ends), making new ones known. A version that a region says it has already seen is never used again: after a restore of an old backup ours
-/// would lag behind.
-pub(crate) async fn raise_versions(
-    transaction: &mut PgConnection,
-    regions: &[&str],
-) -> sqlx::Result<BTreeMap<String, u64>> {
-    let query = sqlx::query(
-        r#"WITH raised AS (
-             INSERT INTO regions AS r (id, version)
-             SELECT id, 1 + COALESCE((SELECT h.version FROM heartbeats h WHERE h.region = id), 0)
-             FROM UNNEST($1::text[]) AS id ORDER BY id COLLATE "C"
-             ON CONFLICT (id) DO UPDATE SET version = GREATEST(r.version + 1, EXCLUDED.version)
-             RETURNING id, version
-         ), relay AS (
-             INSERT INTO relays (region) SELECT id FROM raised ON CONFLICT DO NOTHING
-         )
-         SELECT id, version FROM raised"#,
-    );
-    let rows = query.bind(regions).fetch_all(transaction).await?;
-    rows.into_iter().map(|row| Ok((row.try_get(0)?, unsigned(row.try_get(1)?)))).collect()
-}
 
 /// Makes regions known that nobody has named yet. `regions` are sorted.
 pub(crate) async fn ensure(transaction: &mut PgConnection, regions: &[&str]) -> sqlx::Result<()> {

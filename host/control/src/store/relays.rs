@@ -39,7 +39,8 @@ pub(crate) async fn snapshot(
     region: &str,
 ) -> sqlx::Result<(u64, Vec<DesiredResource>)> {
     let query = sqlx::query(
-        "SELECT r.version, d.uid, d.site, d.name, d.type, d.generation, d.spec, d.deletion_protection
+        "SELECT r.version, d.uid, d.site, d.name, d.type, d.generation, d.spec, d.deletion_protection,
+                d.data_loss_confirmed, d.replaces
          FROM regions r LEFT JOIN resources d ON d.region = r.id AND d.removed_at IS NULL
          WHERE r.id = $1",
     );
@@ -58,8 +59,8 @@ pub(crate) async fn snapshot(
             generation: unsigned(row.try_get(5)?),
             spec_json: row.try_get(6)?,
             deletion_protection: row.try_get(7)?,
-            data_loss_confirmed: false,
-            replaces_uid: String::new(),
+            data_loss_confirmed: row.try_get(8)?,
+            replaces_uid: row.try_get::<Option<Uuid>, _>(9)?.map(|uid| uid.to_string()).unwrap_or_default(),
         });
     }
     // The database's collation need not be ours.

@@ -24,22 +24,6 @@ pub(crate) async fn find(
     row.map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).transpose()
 }
 
-/// Remembers an answer.
-pub(crate) async fn remember(
-    transaction: &mut PgConnection,
-    site: &SiteName,
-    key: &RequestKey,
-    answer: &[u8],
-    now: DateTime<Utc>,
-) -> sqlx::Result<()> {
-    let query = sqlx::query(
-        "INSERT INTO requests (site, id, content_hash, answer, created_at) VALUES ($1, $2, $3, $4, $5)",
-    );
-    let query = query.bind(site.as_str()).bind(&key.id).bind(&key.content_hash).bind(answer).bind(now);
-    query.execute(transaction).await?;
-    Ok(())
-}
-
 /// Forgets the answers given before `when`.
 pub(crate) async fn forget_before(connection: &mut PgConnection, when: DateTime<Utc>) -> sqlx::Result<u64> {
     let query = sqlx::query("DELETE FROM requests WHERE created_at < $1").bind(when);

@@ -1,13 +1,16 @@
 //! What every site wants: resources, desired and departing.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
-use senren_api::{SiteName, v1::ResourceReport};
+use senren_api::{RegionId, SiteName, v1::ResourceReport};
 use sqlx::{PgConnection, Row as _, postgres::PgRow};
 use uuid::Uuid;
 
 use super::{
     heartbeats::{self, Seen},
-    signed, unsigned,
+    holds::{self, Hold, HoldKind, Said},
+    unsigned,
 };
 
 /// A resource that a site has, before an apply.
@@ -17,9 +20,28 @@ pub(crate) struct Current {
     pub region: String,
     pub name: String,
     pub type_name: String,
-    pub spec: String,
+    pub spec: Arc<str>,
     pub deletion_protection: bool,
     pub generation: u64,
+    /// Losing its data is confirmed, for this generation.
+    pub data_loss_confirmed: bool,
+    /// What the control plane holds, or expects the region to hold.
+    pub expected_hold: Option<Hold>,
+    /// What is held.
+    pub hold: Option<Hold>,
+    /// Why the region has not done what is desired, where it has spoken of this generation.
+    pub reason: String,
+    /// uid and type of what this one replaces by a change of type, while that is not gone.
+    pub predecessor: Option<(Uuid, String)>,
+    /// Its region was heard at least once. Else nothing of it can exist anywhere.
+    pub region_seen: bool,
+}
+
+impl Current {
+    /// False where the site no longer wants it, and it waits for the deletion to be confirmed.
+    pub(crate) fn is_declared(&self) -> bool {
+        self.expected_hold.as_ref().is_none_or(|hold| hold.kind != HoldKind::Deletion)
+    }
 }
 
 /// A resource to create.
@@ -29,117 +51,91 @@ pub(crate) struct Insert {
     pub region: String,
     pub name: String,
     pub type_name: String,
-    pub spec: String,
+    pub spec: Arc<str>,
     pub deletion_protection: bool,
+    pub data_loss_confirmed: bool,
+    /// uid of what runs under its name until this one does.
+    pub replaces: Option<Uuid>,
+    pub hold: Option<Hold>,
 }
 
-/// What is to change of a resource.
+/// What a resource is to be from now on. One that was departing is desired again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Update {
     pub uid: Uuid,
-    pub spec: String,
+    pub spec: Arc<str>,
     pub deletion_protection: bool,
+    pub data_loss_confirmed: bool,
+    pub hold: Option<Hold>,
+    /// It gets the generation of this revision.
+    pub renewed: bool,
 }
 
-/// Everything that the site desires, in all regions.
-pub(crate) async fn current(transaction: &mut PgConnection, site: &SiteName) -> sqlx::Result<Vec<Current>> {
+/// Reads a row of `sites::before`; a site without resources is one row without any.
+pub(crate) fn current(row: &PgRow) -> sqlx::Result<Option<Current>> {
+    let Some(uid) = row.try_get::<Option<Uuid>, _>("uid")? else { return Ok(None) };
+    let generation = unsigned(row.try_get("generation")?);
+    let data_loss_confirmed = row.try_get("data_loss_confirmed")?;
+    let expected_hold = holds::of_row(row)?;
+    let observed: Option<i64> = row.try_get("observed_generation")?;
+    let reason = row.try_get::<Option<&str>, _>("reason")?.unwrap_or_default();
+    let said = observed.map(|observed| Said { generation: unsigned(observed), reason, message: "" });
+    let predecessor: Option<Uuid> = row.try_get("predecessor")?;
+    Ok(Some(Current {
+        uid,
+        region: row.try_get("region")?,
+        name: row.try_get("name")?,
+        type_name: row.try_get("type")?,
+        spec: row.try_get::<&str, _>("spec")?.into(),
+        deletion_protection: row.try_get("deletion_protection")?,
+        generation,
+        data_loss_confirmed,
+        hold: holds::in_force(expected_hold.as_ref(), generation, data_loss_confirmed, said),
+        expected_hold,
+        reason: if said.is_some_and(|said| said.generation == generation) {
+            reason.to_owned()
+        } else {
+            String::new()
+        },
+        predecessor: match predecessor {
+            None => None,
+            Some(uid) => Some((uid, row.try_get("predecessor_type")?)),
+        },
+        region_seen: row.try_get("region_seen")?,
+    }))
+}
+
+/// A resource that is no longer desired, and not yet gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Departing {
+    pub uid: Uuid,
+    pub region: String,
+    pub name: String,
+    pub type_name: String,
+}
+
+/// The departing resources of a site in a region, with these names if there are any, ordered by name.
+pub(crate) async fn departing(
+    connection: &mut PgConnection,
+    site: &SiteName,
+    region: &RegionId,
+    names: &[String],
+) -> sqlx::Result<Vec<Departing>> {
     let query = sqlx::query(
-        "SELECT uid, region, name, type, spec, deletion_protection, generation
-         FROM resources WHERE site = $1 AND removed_at IS NULL",
+        r#"SELECT uid, region, name, type FROM resources
+           WHERE site = $1 AND region = $2 AND removed_at IS NOT NULL
+             AND (CARDINALITY($3::text[]) = 0 OR name = ANY($3)) ORDER BY name COLLATE "C", uid"#,
     );
-    let rows = query.bind(site.as_str()).fetch_all(transaction).await?;
-    let current = |row: PgRow| -> sqlx::Result<Current> {
-        Ok(Current {
+    let rows = query.bind(site.as_str()).bind(region.as_str()).bind(names).fetch_all(connection).await?;
+    let departing = |row: PgRow| -> sqlx::Result<Departing> {
+        Ok(Departing {
             uid: row.try_get(0)?,
             region: row.try_get(1)?,
             name: row.try_get(2)?,
             type_name: row.try_get(3)?,
-            spec: row.try_get(4)?,
-            deletion_protection: row.try_get(5)?,
-            generation: unsigned(row.try_get(6)?),
         })
     };
-    rows.into_iter().map(current).collect()
-}
-
-/// Creates resources of the site, at this generation.
-pub(crate) async fn insert(
-    transaction: &mut PgConnection,
-    site: &SiteName,
-    generation: u64,
-    now: DateTime<Utc>,
-    inserts: &[Insert],
-) -> sqlx::Result<()> {
-    if inserts.is_empty() {
-        return Ok(());
-    }
-    let query = sqlx::query(
-        "INSERT INTO resources (uid, region, name, type, spec, deletion_protection,
-                                site, generation, created_at, applied_at)
-         SELECT i.*, $7, $8, $9, $9
-         FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::boolean[]) AS i",
-    );
-    let query = query
-        .bind(inserts.iter().map(|insert| insert.uid).collect::<Vec<_>>())
-        .bind(inserts.iter().map(|insert| insert.region.as_str()).collect::<Vec<_>>())
-        .bind(inserts.iter().map(|insert| insert.name.as_str()).collect::<Vec<_>>())
-        .bind(inserts.iter().map(|insert| insert.type_name.as_str()).collect::<Vec<_>>())
-        .bind(inserts.iter().map(|insert| insert.spec.as_str()).collect::<Vec<_>>())
-        .bind(inserts.iter().map(|insert| insert.deletion_protection).collect::<Vec<_>>());
-    query.bind(site.as_str()).bind(signed(generation)).bind(now).execute(transaction).await?;
-    Ok(())
-}
-
-/// Changes resources, which thereby get this generation.
-pub(crate) async fn update(
-    transaction: &mut PgConnection,
-    generation: u64,
-    now: DateTime<Utc>,
-    updates: &[Update],
-) -> sqlx::Result<()> {
-    if updates.is_empty() {
-        return Ok(());
-    }
-    let query = sqlx::query(
-        "UPDATE resources r
-         SET spec = u.spec, deletion_protection = u.deletion_protection, generation = $4, applied_at = $5
-         FROM UNNEST($1::uuid[], $2::text[], $3::boolean[]) AS u(uid, spec, deletion_protection)
-         WHERE r.uid = u.uid",
-    );
-    let query = query
-        .bind(updates.iter().map(|update| update.uid).collect::<Vec<_>>())
-        .bind(updates.iter().map(|update| update.spec.as_str()).collect::<Vec<_>>())
-        .bind(updates.iter().map(|update| update.deletion_protection).collect::<Vec<_>>());
-    query.bind(signed(generation)).bind(now).execute(transaction).await?;
-    Ok(())
-}
-
-/// Takes resources out of what is desired: each departs with a version of its region, and stays on record until the
-/// region says that it is gone. In a region that was never heard of there is nothing to wait for.
-pub(crate) async fn remove(
-    transaction: &mut PgConnection,
-    generation: u64,
-    now: DateTime<Utc>,
-    removals: &[(Uuid, u64)],
-) -> sqlx::Result<()> {
-    if removals.is_empty() {
-        return Ok(());
-    }
-    let query = sqlx::query(
-        "WITH removal AS (
-             SELECT r.uid, u.version, EXISTS (SELECT FROM heartbeats h WHERE h.region = r.region) AS region_seen
-             FROM UNNEST($1::uuid[], $2::bigint[]) AS u(uid, version) JOIN resources r ON r.uid = u.uid
-         ), gone AS (
-             DELETE FROM resources r USING removal WHERE r.uid = removal.uid AND NOT removal.region_seen
-         )
-         UPDATE resources r SET removed_at = $4, removed_version = removal.version, generation = $3, applied_at = $4
-         FROM removal WHERE r.uid = removal.uid AND removal.region_seen",
-    );
-    let query = query
-        .bind(removals.iter().map(|(uid, _)| *uid).collect::<Vec<_>>())
-        .bind(removals.iter().map(|(_, version)| signed(*version)).collect::<Vec<_>>());
-    query.bind(signed(generation)).bind(now).execute(transaction).await?;
-    Ok(())
+    rows.into_iter().map(departing).collect()
 }
 
 /// Forgets departing resources of `regions` that their region does not have, and will not: its heartbeat confirms a
@@ -193,8 +189,14 @@ pub struct Known {
     pub created_at: DateTime<Utc>,
     /// When this generation was applied.
     pub applied_at: DateTime<Utc>,
-    /// It is departing.
-    pub removed: bool,
+    /// It is departing: the version of its region that is the first one without it.
+    pub removed_version: Option<u64>,
+    /// Losing its data is confirmed, for this generation.
+    pub data_loss_confirmed: bool,
+    /// What the control plane holds, or expects the region to hold.
+    pub expected_hold: Option<Hold>,
+    /// It is departing, but has to stay until what replaces it is confirmed.
+    pub kept: bool,
     /// The latest report.
     pub report: Option<ResourceReport>,
     /// When the report's generation was first seen ready.
@@ -205,12 +207,24 @@ pub struct Known {
     pub relay_problem: String,
 }
 
+impl Known {
+    /// It is departing.
+    pub fn removed(&self) -> bool {
+        self.removed_version.is_some()
+    }
+}
+
 /// A query over `Known`; a macro because sqlx takes literals only, which is what keeps data out of SQL.
 macro_rules! known {
     ($where:literal) => {
         concat!(
             "SELECT r.uid, r.site, r.region, r.name, r.type, r.spec, r.deletion_protection, r.generation,
-                    r.created_at, r.applied_at, r.removed_at IS NOT NULL AS removed, s.report, s.ready_at,
+                    r.created_at, r.applied_at, r.removed_version, r.data_loss_confirmed,
+                    r.hold_kind, r.hold_message, r.hold_revision, s.report, s.ready_at,
+                    r.removed_at IS NOT NULL AND EXISTS (
+                        SELECT FROM resources n
+                        WHERE n.replaces = r.uid AND n.removed_at IS NULL AND NOT n.data_loss_confirmed
+                    ) AS kept,
                     h.received_at, h.interval_ms, h.types, h.plugins_hash, h.version AS applied_version,
                     l.problem AS relay_problem
              FROM resources r
@@ -233,9 +247,10 @@ pub struct Filter {
 }
 
 impl Filter {
-    fn admits(&self, known: &Known) -> bool {
-        (self.regions.is_empty() || self.regions.contains(&known.region))
-            && (self.names.is_empty() || self.names.contains(&known.name))
+    /// True where it asks for this resource.
+    pub(crate) fn admits(&self, region: &str, name: &str) -> bool {
+        (self.regions.is_empty() || self.regions.iter().any(|known| known == region))
+            && (self.names.is_empty() || self.names.iter().any(|known| known == name))
     }
 }
 
@@ -253,7 +268,7 @@ pub(crate) async fn known_of_site(
     let rows = query.fetch_all(connection).await?;
     let mut all = rows.iter().map(known).collect::<sqlx::Result<Vec<_>>>()?;
     all.sort_by(|a, b| {
-        let age = (!a.removed, a.created_at, a.uid).cmp(&(!b.removed, b.created_at, b.uid));
+        let age = (!a.removed(), a.created_at, a.uid).cmp(&(!b.removed(), b.created_at, b.uid));
         (&a.name, &a.region).cmp(&(&b.name, &b.region)).then(age)
     });
     Ok(all)
@@ -268,7 +283,7 @@ pub(crate) async fn known_by_uid(
 ) -> sqlx::Result<Vec<Known>> {
     let rows = sqlx::query(known!("r.uid = ANY($1)")).bind(uids).fetch_all(connection).await?;
     let mut all = rows.iter().map(known).collect::<sqlx::Result<Vec<_>>>()?;
-    all.retain(|known| known.site == site.as_str() && filter.admits(known));
+    all.retain(|known| known.site == site.as_str() && filter.admits(&known.region, &known.name));
     Ok(all)
 }
 
@@ -287,7 +302,10 @@ fn known(row: &PgRow) -> sqlx::Result<Known> {
         generation: unsigned(row.try_get("generation")?),
         created_at: row.try_get("created_at")?,
         applied_at: row.try_get("applied_at")?,
-        removed: row.try_get("removed")?,
+        removed_version: row.try_get::<Option<i64>, _>("removed_version")?.map(unsigned),
+        data_loss_confirmed: row.try_get("data_loss_confirmed")?,
+        expected_hold: holds::of_row(row)?,
+        kept: row.try_get("kept")?,
         report: report.map_err(|error| sqlx::Error::Decode(error.into()))?,
         ready_at: row.try_get("ready_at")?,
         seen: heard.map(|_| heartbeats::seen(row)).transpose()?,

@@ -1,22 +1,45 @@
-//! Sites and their revision.
+//! Sites: their revision, and all that an apply has to know of one.
 
 use senren_api::SiteName;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, Row as _};
 
-use super::unsigned;
+use super::{
+    resources::{self, Current},
+    unsigned,
+};
 
-/// Locks the site until the transaction ends, making it known if it is new, and returns its revision. Applies of one
-/// site happen one after the other because of this.
-pub(crate) async fn lock(transaction: &mut PgConnection, site: &SiteName) -> sqlx::Result<u64> {
-    const LOCK: &str = "SELECT revision FROM sites WHERE name = $1 FOR UPDATE";
-    let found = sqlx::query_scalar(LOCK).bind(site.as_str()).fetch_optional(&mut *transaction).await?;
-    if let Some(revision) = found {
-        return Ok(unsigned(revision));
-    }
-    let insert = sqlx::query("INSERT INTO sites (name) VALUES ($1) ON CONFLICT DO NOTHING");
-    insert.bind(site.as_str()).execute(&mut *transaction).await?;
-    let revision = sqlx::query_scalar(LOCK).bind(site.as_str()).fetch_one(transaction).await?;
-    Ok(unsigned(revision))
+/// A site before an apply.
+pub(crate) struct Before {
+    /// 0: nothing was ever applied.
+    pub revision: u64,
+    /// Everything that it has, in all regions.
+    pub current: Vec<Current>,
+}
+
+/// Reads a site in one statement, so that revision and resources belong together.
+pub(crate) async fn before(connection: &mut PgConnection, site: &SiteName) -> sqlx::Result<Before> {
+    let query = sqlx::query(
+        "SELECT z.revision, r.uid, r.region, r.name, r.type, r.spec, r.deletion_protection, r.generation,
+                r.data_loss_confirmed, r.hold_kind, r.hold_message, r.hold_revision,
+                s.generation AS observed_generation, s.reason, p.uid AS predecessor, p.type AS predecessor_type,
+                EXISTS (SELECT FROM heartbeats h WHERE h.region = r.region) AS region_seen
+         FROM sites z
+         LEFT JOIN resources r ON r.site = z.name AND r.removed_at IS NULL
+         LEFT JOIN statuses s ON s.uid = r.uid
+         LEFT JOIN resources p ON p.uid = r.replaces AND p.removed_at IS NOT NULL
+         WHERE z.name = $1",
+    );
+    let rows = query.bind(site.as_str()).fetch_all(connection).await?;
+    let revision = rows.first().map(|row| row.try_get(0)).transpose()?.map_or(0, unsigned);
+    let current = rows.iter().map(resources::current).filter_map(Result::transpose);
+    Ok(Before { revision, current: current.collect::<sqlx::Result<_>>()? })
+}
+
+/// Locks the site until the transaction ends, if it is known: nothing of it changes meanwhile.
+pub(crate) async fn lock(transaction: &mut PgConnection, site: &SiteName) -> sqlx::Result<()> {
+    let query = sqlx::query("SELECT FROM sites WHERE name = $1 FOR UPDATE").bind(site.as_str());
+    query.execute(transaction).await?;
+    Ok(())
 }
 
 /// The revision of a site; 0 if nothing was ever applied.

@@ -31,18 +31,18 @@ pub(crate) async fn record(
         "WITH latest AS (
              SELECT DISTINCT ON (uid) * FROM UNNEST(
                  $1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::boolean[],
-                 $8::boolean[], $9::bytea[]
-             ) AS i(uid, region, site, name, sequence, generation, ready, deleted, report)
+                 $8::boolean[], $9::bytea[], $11::text[]
+             ) AS i(uid, region, site, name, sequence, generation, ready, deleted, report, reason)
              ORDER BY uid, sequence DESC
          ), recorded AS (
-             INSERT INTO statuses AS s (uid, sequence, generation, ready, deleted, report, ready_at)
-             SELECT r.uid, i.sequence, i.generation, i.ready, i.deleted, i.report, CASE WHEN i.ready THEN $10 END
+             INSERT INTO statuses AS s (uid, sequence, generation, ready, deleted, report, reason, ready_at)
+             SELECT r.uid, i.sequence, i.generation, i.ready, i.deleted, i.report, i.reason, CASE WHEN i.ready THEN $10 END
              FROM latest i JOIN resources r
                ON r.uid = i.uid AND r.region = i.region AND r.site = i.site AND r.name = i.name
              ORDER BY r.uid
              ON CONFLICT (uid) DO UPDATE
              SET sequence = EXCLUDED.sequence, generation = EXCLUDED.generation, ready = EXCLUDED.ready,
-                 deleted = EXCLUDED.deleted, report = EXCLUDED.report,
+                 deleted = EXCLUDED.deleted, report = EXCLUDED.report, reason = EXCLUDED.reason,
                  ready_at = CASE WHEN s.generation = EXCLUDED.generation
                                  THEN COALESCE(s.ready_at, EXCLUDED.ready_at) ELSE EXCLUDED.ready_at END
              WHERE s.sequence < EXCLUDED.sequence
@@ -60,7 +60,8 @@ pub(crate) async fn record(
         .bind(statuses.iter().map(|status| status.report.ready).collect::<Vec<_>>())
         .bind(statuses.iter().map(|status| status.report.deleted).collect::<Vec<_>>())
         .bind(statuses.iter().map(|status| status.report.encode_to_vec()).collect::<Vec<_>>());
-    let rows = query.bind(now).fetch_all(transaction).await?;
+    let reasons = statuses.iter().map(|status| status.report.reason.as_str()).collect::<Vec<_>>();
+    let rows = query.bind(now).bind(reasons).fetch_all(transaction).await?;
     rows.iter().map(site_and_uid).collect()
 }
 

@@ -13,7 +13,7 @@ use senren_api::v1::{self, status_report::Body};
 use senren_bus::{Bus, BusError, From, MemoryBus, Record, Subscription, Topics, codec};
 use senren_control::{
     Hub, Sources,
-    api::Api,
+    api::{Api, Settings},
     ingest::{self, Handled, Ingest},
     relay::{self, Relay, Step},
     store::Store,
@@ -110,7 +110,7 @@ impl Plane {
         let shared: Arc<dyn Bus> = Arc::new(bus.clone());
         let sql = sqlx::PgPool::connect_lazy(&database.url).unwrap();
         Self {
-            api: Api::new(store.clone(), hub.clone(), sources.clone(), shutdown.clone()),
+            api: Api::new(store.clone(), hub.clone(), sources.clone(), Settings::default(), shutdown.clone()),
             relay: Relay::new(store.clone(), shared, hub.clone(), sources.clone()),
             ingest: Ingest::new(store.clone(), hub.clone(), sources),
             database,
@@ -127,8 +127,10 @@ impl Plane {
         self.api.apply_state(Request::new(request)).await.map(tonic::Response::into_inner)
     }
 
+    /// Whatever is lost by it.
     pub async fn apply(&self, databases: Vec<v1::Database>) -> v1::ApplyStateResponse {
-        self.try_apply(v1::ApplyStateRequest { databases, ..Default::default() }).await.unwrap()
+        let request = v1::ApplyStateRequest { databases, confirm_data_loss: true, ..Default::default() };
+        self.try_apply(request).await.unwrap()
     }
 
     pub async fn status(&self) -> v1::GetStatusResponse {

@@ -134,9 +134,10 @@ impl World {
         &self.clusters[&region.parse().unwrap()]
     }
 
-    /// Declares everything that site `default` should have.
+    /// Declares everything that site `default` should have, whatever is lost by it.
     pub async fn apply(&self, databases: &[Database]) -> ApplyStateResponse {
-        let request = ApplyStateRequest { databases: databases.to_vec(), ..Default::default() };
+        let databases = databases.to_vec();
+        let request = ApplyStateRequest { databases, confirm_data_loss: true, ..Default::default() };
         self.client().apply_state(request).await.unwrap().into_inner()
     }
 
@@ -238,7 +239,7 @@ fn engine() -> Engine {
 }
 
 /// A directory with the plugins of the tests: `redis`, and `misbehaving`.
-fn plugins() -> &'static Path {
+pub(crate) fn plugins() -> &'static Path {
     static DIR: OnceLock<tempfile::TempDir> = OnceLock::new();
     let dir = DIR.get_or_init(|| {
         let dir = tempfile::tempdir().unwrap();

@@ -102,4 +102,4 @@ def client(endpoint: str) -> Iterator[SenrenClient]:
     with SiteClient(endpoint, f"test-{next(_sites)}") as client:
         yield client
         # What is declared ends, and soon: a database that holds up its own deletion fails the test that made it.
-        client.apply_state([], wait=True, timeout=20)
+        client.apply_state([], confirm_data_loss=True, wait=True, timeout=20)

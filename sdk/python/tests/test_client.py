@@ -127,7 +127,7 @@ def test_a_watch_begins_with_everything_and_goes_on_with_changes(client: SenrenC
     first, synced = next(events), next(events)
     assert first.kind == "changed" and first.resource and first.resource.name == "global-features"
     assert synced.kind == "synced" and synced.resource is None
-    client.apply_state([])
+    client.apply_state([], confirm_data_loss=True)
     assert any(event.kind == "removed" for event in events)
     events.close()
 

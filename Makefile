@@ -8,7 +8,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/senren/target
 
 RELEASE := $(CARGO_TARGET_DIR)/release
-PLUGINS := plugins/redis plugins/template
+PLUGINS := plugins/redis plugins/aerospike plugins/template
 FILE ?= examples/quickstart.yaml
 
 .PHONY: help

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use senren_plugin::objects::checksum;
 use senren_plugin::prelude::*;
-use senren_plugin::{Answer, Exec, Pod};
+use senren_plugin::{Exec, Pod};
 
 use crate::objects::{self, CONTAINER};
 use crate::steps::Cluster;

@@ -33,6 +33,7 @@ pub fn default_rules() -> Vec<ImageRule> {
     vec![
         ImageRule::new("redis", "redis-server", "/data"),
         ImageRule::new("valkey", "valkey-server", "/data"),
+        ImageRule::new("aerospike-server", "asd", "/"),
         ImageRule::new("busybox", "sh", "/"),
     ]
 }

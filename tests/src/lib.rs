@@ -7,7 +7,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod cluster;
+pub mod real;
 mod world;
 
 pub use cluster::Cluster;
+use world::plugins;
 pub use world::{Plane, World, database};

@@ -3,6 +3,7 @@
 //! One idempotent producer per process. Should librdkafka declare it dead (a fatal error), the next publish makes a
 //! new one; what the old one had in flight has then failed, and its callers try again.
 
+mod log;
 mod reader;
 pub(crate) mod settings;
 
@@ -11,16 +12,16 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use parking_lot::{Mutex, RwLock};
 use rdkafka::{
-    ClientConfig, ClientContext,
+    ClientConfig,
     admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
-    config::RDKafkaLogLevel,
-    consumer::{BaseConsumer, Consumer as _, ConsumerContext},
+    consumer::{BaseConsumer, Consumer as _},
     error::{KafkaError, RDKafkaErrorCode as Code},
     message::{Header, OwnedHeaders},
     producer::{FutureProducer, FutureRecord, Producer as _},
     util::Timeout,
 };
 
+use self::log::Context;
 use crate::{Bus, BusConfig, BusError, From, MAX_RECORD_BYTES, Record, Subscription, Topics, routing_key};
 
 /// How long one question to the cluster may take.
@@ -277,29 +278,6 @@ async fn blocking<R: Send + 'static>(
         Err(BusError::Unavailable { what: "ask Kafka".into(), cause: error.to_string() })
     })
 }
-
-/// Carries librdkafka's log into ours.
-#[derive(Clone, Copy)]
-struct Context;
-
-impl ClientContext for Context {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        use RDKafkaLogLevel as L;
-        match level {
-            L::Emerg | L::Alert | L::Critical | L::Error => tracing::error!(facility, "{message}"),
-            L::Warning => tracing::warn!(facility, "{message}"),
-            L::Notice | L::Info => tracing::info!(facility, "{message}"),
-            L::Debug => tracing::debug!(facility, "{message}"),
-        }
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        // librdkafka goes on by itself; callers hear of it by the operations that fail.
-        tracing::warn!(%error, "{reason}");
-    }
-}
-
-impl ConsumerContext for Context {}
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,91 @@
+//! What librdkafka says, in our log.
+//!
+//! It goes on by itself, whatever happens; callers hear of trouble by the operations that fail. While brokers are
+//! away each of its clients says so over and over: one line a minute per kind of trouble is enough.
+
+use std::{
+    collections::HashMap,
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use rdkafka::{
+    ClientContext,
+    config::RDKafkaLogLevel,
+    consumer::ConsumerContext,
+    error::{KafkaError, RDKafkaErrorCode},
+};
+
+/// At the soonest, so long after a line comes another of its kind.
+const SPACING: Duration = Duration::from_secs(60);
+
+/// Carries librdkafka's log into ours.
+#[derive(Clone, Copy)]
+pub(super) struct Context;
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        use RDKafkaLogLevel as L;
+        match level {
+            L::Emerg | L::Alert | L::Critical | L::Error | L::Warning if !LINES.due(facility) => {
+                tracing::debug!(facility, "{message}");
+            }
+            L::Emerg | L::Alert | L::Critical | L::Error => tracing::error!(facility, "{message}"),
+            L::Warning => tracing::warn!(facility, "{message}"),
+            L::Notice | L::Info => tracing::info!(facility, "{message}"),
+            L::Debug => tracing::debug!(facility, "{message}"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+            // No trouble: it is how a reader learns that it has caught up.
+            return;
+        }
+        if LINES.due(&format!("{:?}", error.rdkafka_error_code())) {
+            tracing::warn!(%error, "{reason}");
+        } else {
+            tracing::debug!(%error, "{reason}");
+        }
+    }
+}
+
+impl ConsumerContext for Context {}
+
+/// Of all clients of this process: they are all told the same.
+static LINES: LazyLock<Lines> = LazyLock::new(Lines::default);
+
+/// When a line of each kind came last.
+#[derive(Default)]
+struct Lines(Mutex<HashMap<String, Instant>>);
+
+impl Lines {
+    /// Whether a line of this kind may come now; then it counts as come.
+    fn due(&self, kind: &str) -> bool {
+        self.due_at(kind, Instant::now())
+    }
+
+    fn due_at(&self, kind: &str, now: Instant) -> bool {
+        let mut lines = self.0.lock();
+        if lines.get(kind).is_some_and(|last| now.saturating_duration_since(*last) < SPACING) {
+            return false;
+        }
+        lines.insert(kind.to_owned(), now);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_a_minute_of_each_kind() {
+        let (lines, start) = (Lines::default(), Instant::now());
+        assert!(lines.due_at("FAIL", start));
+        assert!(!lines.due_at("FAIL", start + Duration::from_secs(59)));
+        assert!(lines.due_at("FETCH", start), "another kind");
+        assert!(lines.due_at("FAIL", start + Duration::from_secs(60)));
+    }
+}

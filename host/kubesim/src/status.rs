@@ -248,6 +248,11 @@ pub fn method_not_allowed() -> Box<Status> {
     failure(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
 }
 
+/// 413: more than is taken in one request.
+pub fn too_large(limit: usize) -> Box<Status> {
+    failure(413, "RequestEntityTooLarge", format!("Request entity too large: limit is {limit}"))
+}
+
 /// 415: a body in a format that this endpoint does not take.
 pub fn unsupported_media_type(message: impl Into<String>) -> Box<Status> {
     failure(415, "UnsupportedMediaType", message)

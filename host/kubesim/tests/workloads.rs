@@ -8,6 +8,8 @@
 
 #[path = "workloads/common.rs"]
 mod common;
+#[path = "workloads/exec.rs"]
+mod exec;
 #[path = "workloads/jobs.rs"]
 mod jobs;
 #[path = "workloads/processes.rs"]

@@ -3,10 +3,12 @@
 //! Routing and formats only; every rule is in the verbs.
 
 mod discovery;
+mod exec;
 mod list;
 mod query;
 pub(crate) mod route;
 mod stream;
+mod upgrade;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -63,7 +65,13 @@ impl tower::Service<Request<Body>> for ApiService {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let api = self.clone();
-        Box::pin(async move { Ok(api.answer(request).await) })
+        Box::pin(async move {
+            Ok(if request.headers().contains_key(header::UPGRADE) {
+                upgrade::over_memory(api, request).await
+            } else {
+                api.answer(request).await
+            })
+        })
     }
 }
 
@@ -126,7 +134,7 @@ impl ApiService {
     }
 
     async fn dispatch(&self, request: Request<Body>) -> Result<ApiResponse> {
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         let query = Query::of(&head);
         let target = match route::parse(head.uri.path()) {
             Route::Discovery(path) => return discovery::answer(&self.store, &path),
@@ -145,6 +153,9 @@ impl ApiService {
         let bare = accept.contains("as=PartialObjectMetadata");
         let stale_by = head.extensions.get::<RevisionsBack>().map(|back| back.0);
         let call = Call { target, kind, query, bare, event_view, stale_by };
+        if call.kind.resource == crate::kinds::PODS && call.target.subresource.as_deref() == Some("exec") {
+            return exec::answer(self, &call, &mut head).await;
+        }
         let body = body.collect().await.map_err(status::internal)?.to_bytes();
         let content_type =
             head.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();

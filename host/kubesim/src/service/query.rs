@@ -37,6 +37,11 @@ impl Query {
         found.filter(|value| !value.is_empty())
     }
 
+    /// All values of a parameter that may be given more than once.
+    pub fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.parameters.iter().filter(move |(own, _)| own == name).map(|(_, value)| value.as_str())
+    }
+
     /// Whether a parameter is `true` or `1`.
     pub fn is_on(&self, name: &str) -> bool {
         matches!(self.get(name), Some("true" | "1"))

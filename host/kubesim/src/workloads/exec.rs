@@ -4,13 +4,7 @@
 //! ([`super::process::join`]), a simulated pod asks the simulation it was given. Either way the caller gets the ends
 //! of the command's streams and its exit code, and ends the command by dropping them.
 
-use std::{
-    collections::HashMap,
-    io::Cursor,
-    pin::Pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, io::Cursor, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use futures::{FutureExt as _, future::BoxFuture};
@@ -183,7 +177,9 @@ pub async fn start(
     };
     match inside {
         Inside::Process(process) => process.run(request).await.map_err(|error| {
-            ExecError::Failed(format!("error executing command in container: failed to exec in container: {error}"))
+            ExecError::Failed(format!(
+                "error executing command in container: failed to exec in container: {error}"
+            ))
         }),
         Inside::Simulated(None) => Err(ExecError::Failed(format!(
             "error executing command in container: pod {name} is simulated, and nothing simulates commands in it"
@@ -210,8 +206,10 @@ fn container_of(pod: &Value, name: &str, wanted: Option<&str>) -> Result<String,
         (Some(wanted), _) => refuse(format!("container {wanted} is not valid for pod {name}")),
         (None, [only]) => Ok(only.clone()),
         (None, many) => {
-            let mut message =
-                format!("a container name must be specified for pod {name}, choose one of: [{}]", many.join(" "));
+            let mut message = format!(
+                "a container name must be specified for pod {name}, choose one of: [{}]",
+                many.join(" ")
+            );
             if !init.is_empty() {
                 message.push_str(&format!(" or one of the init containers: [{}]", init.join(" ")));
             }

@@ -58,7 +58,7 @@ pub fn address(store: &Store, pod: &str) -> String {
 }
 
 /// A pod of one shell script.
-fn shell(name: &str, script: &str) -> Value {
+pub fn shell(name: &str, script: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {
         "terminationGracePeriodSeconds": 5, "restartPolicy": "Never",
         "containers": [{"name": "main", "image": "busybox:1", "command": ["sh", "-c", script]}]}})
@@ -75,7 +75,7 @@ async fn log(sim: &senren_kubesim::KubeSim, pod: &str, query: LogQuery) -> Strin
     pods.logs(pod, &params).await.unwrap()
 }
 
-async fn ends(store: &Store, pod: &str, phase: &str) {
+pub async fn ends(store: &Store, pod: &str, phase: &str) {
     until(store, &format!("{pod} has {phase}"), || get(store, &PODS, pod)["status"]["phase"] == phase).await;
 }
 

@@ -11,10 +11,7 @@ use std::{
     ffi::CString,
     fs::File,
     io,
-    os::{
-        fd::{AsRawFd, OwnedFd},
-        unix::{fs::MetadataExt, process::CommandExt},
-    },
+    os::{fd::OwnedFd, unix::fs::MetadataExt},
     path::PathBuf,
     process::Stdio,
     time::{Duration, Instant},
@@ -67,7 +64,9 @@ impl Joinable {
 
     /// Starts a command in it.
     pub async fn run(&self, request: &ExecRequest) -> Result<Session, String> {
-        let Some(program) = request.command.first().cloned() else { return Err("no command specified".into()) };
+        let Some(program) = request.command.first().cloned() else {
+            return Err("no command specified".into());
+        };
         let Some((pid, init)) = &self.init else { return Err("the container has not started".into()) };
         self.set_up(*pid).await;
         let failed = |error: io::Error| match error.kind() {

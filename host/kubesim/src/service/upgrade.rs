@@ -1,0 +1,76 @@
+//! Connections: the API over HTTP/1.1, also to itself over memory.
+//!
+//! A request that asks to change the protocol needs a connection to change it on. A client in our own process has
+//! none, so such a request goes over one in memory to the same service, and `kube::Api::exec` needs to know nothing
+//! of it.
+
+use std::convert::Infallible;
+
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{client, server};
+use hyper_util::rt::TokioIo;
+use kube::client::Body;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{ApiResponse, ApiService, full, refuse};
+use crate::status;
+
+/// What an API server takes in one request.
+const LONGEST_BODY: usize = 3 * 1024 * 1024;
+/// What a connection in memory holds in each direction.
+const IN_FLIGHT: usize = 64 * 1024;
+
+/// Serves one connection until it ends, or until it has changed its protocol.
+pub(crate) async fn serve<S>(api: ApiService, stream: S) -> hyper::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let service = service_fn(move |request| {
+        let api = api.clone();
+        async move { Ok::<_, Infallible>(receive(&api, request).await) }
+    });
+    server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades().await
+}
+
+async fn receive(api: &ApiService, request: Request<Incoming>) -> ApiResponse {
+    let (head, body) = request.into_parts();
+    match Limited::new(body, LONGEST_BODY).collect().await {
+        Ok(body) => api.answer(Request::from_parts(head, Body::from(body.to_bytes().to_vec()))).await,
+        Err(error) if error.is::<LengthLimitError>() => refuse(&status::too_large(LONGEST_BODY)),
+        Err(error) => refuse(&status::bad_request(format!("reading the request: {error}"))),
+    }
+}
+
+/// Sends a request to the API over a connection in memory.
+pub(crate) async fn over_memory(api: ApiService, request: Request<Body>) -> ApiResponse {
+    match send(api, request).await {
+        Ok(response) => response,
+        Err(error) => refuse(&status::internal(error)),
+    }
+}
+
+async fn send(api: ApiService, request: Request<Body>) -> hyper::Result<ApiResponse> {
+    let (near, far) = tokio::io::duplex(IN_FLIGHT);
+    tokio::spawn(async move {
+        if let Err(error) = serve(api, far).await {
+            tracing::debug!(%error, "a connection in memory broke off");
+        }
+    });
+    let (mut sender, connection) = client::conn::http1::handshake(TokioIo::new(near)).await?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(%error, "a connection in memory broke off");
+        }
+    });
+    let (head, body) = sender.send_request(request).await?.into_parts();
+    // There is a body only where the protocol was not changed, and then it is a Status.
+    let body = if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        Vec::new()
+    } else {
+        body.collect().await?.to_bytes().to_vec()
+    };
+    Ok(Response::from_parts(head, full(body)))
+}

@@ -17,6 +17,7 @@ const KEEP_REQUESTS: TimeDelta = TimeDelta::days(30);
 
 /// What an operator may decide about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Args)]
+#[group(skip)]
 pub struct Settings {
     /// How often a region that does not confirm its state gets it again: `10m`, `90s`.
     #[arg(long, env = "REPUBLISH_INTERVAL", default_value = "10m", value_parser = parse_duration)]

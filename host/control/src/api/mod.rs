@@ -40,6 +40,7 @@ use request::{Declared, Invalid, Violations};
 
 /// What an operator may decide about the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Args)]
+#[group(skip)]
 pub struct Settings {
     /// Deletions are held until somebody confirms them where more than so many of a site would go at once, and more than
     /// HOLD_DELETIONS_PERCENT, or all of them. 0: none is ever held.

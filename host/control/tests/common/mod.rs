@@ -29,7 +29,12 @@ pub const OTHER: &str = "gcp:us-central1";
 pub const REDIS_SCHEMA: &str = r#"{
     "type": "object",
     "required": ["memory_mb"],
-    "properties": {"memory_mb": {"type": "integer", "minimum": 16}, "replicas": {"type": "integer", "default": 0}}
+    "properties": {
+        "memory_mb": {"type": "integer", "minimum": 16, "x-senren-effect": "rolling-restart"},
+        "replicas": {"type": "integer", "default": 0},
+        "persistence": {"type": "boolean", "default": false, "x-senren-effect": "recreate"},
+        "zone": {"type": "string", "x-senren-effect": "forbidden"}
+    }
 }"#;
 
 /// Milliseconds since an epoch of its own.
@@ -138,6 +143,55 @@ impl Plane {
         response.await.unwrap().into_inner()
     }
 
+    /// Without its being lost: as a client applies that confirms nothing.
+    pub async fn apply_carefully(&self, databases: Vec<v1::Database>) -> v1::ApplyStateResponse {
+        self.try_apply(v1::ApplyStateRequest { databases, ..Default::default() }).await.unwrap()
+    }
+
+    pub async fn plan(&self, databases: Vec<v1::Database>) -> v1::PlanStateResponse {
+        self.try_plan(v1::PlanStateRequest { databases, ..Default::default() }).await.unwrap()
+    }
+
+    pub async fn try_plan(&self, request: v1::PlanStateRequest) -> Result<v1::PlanStateResponse, Status> {
+        self.api.plan_state(Request::new(request)).await.map(tonic::Response::into_inner)
+    }
+
+    /// What was declared at a revision: `name regions`.
+    pub async fn state(&self, revision: Option<u64>) -> Result<v1::GetStateResponse, Status> {
+        let request = v1::GetStateRequest { revision, ..Default::default() };
+        ControlPlane::get_state(&self.api, Request::new(request)).await.map(tonic::Response::into_inner)
+    }
+
+    pub async fn history(&self, request: v1::ListHistoryRequest) -> Vec<v1::HistoryEntry> {
+        let response = ControlPlane::list_history(&self.api, Request::new(request)).await;
+        response.unwrap().into_inner().entries
+    }
+
+    pub async fn try_rollback(
+        &self,
+        request: v1::RollbackStateRequest,
+    ) -> Result<v1::ApplyStateResponse, Status> {
+        self.api.rollback_state(Request::new(request)).await.map(tonic::Response::into_inner)
+    }
+
+    pub async fn confirm(&self, names: &[&str]) -> Result<v1::ConfirmHeldResponse, Status> {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        let request = v1::ConfirmHeldRequest { names, author: "kim".into(), ..Default::default() };
+        self.api.confirm_held(Request::new(request)).await.map(tonic::Response::into_inner)
+    }
+
+    pub async fn force_delete(&self, region: &str) -> Result<v1::ForceDeleteResponse, Status> {
+        let request =
+            v1::ForceDeleteRequest { region: region.into(), author: "kim".into(), ..Default::default() };
+        ControlPlane::force_delete(&self.api, Request::new(request)).await.map(tonic::Response::into_inner)
+    }
+
+    /// The last state that was published to a region.
+    pub async fn desired(&self, region: &str) -> v1::RegionalState {
+        self.publish_all().await;
+        self.published(region).pop().unwrap()
+    }
+
     /// The only resource of the default site.
     pub async fn only(&self) -> v1::ResourceStatus {
         let mut resources = self.status().await.resources;
@@ -211,6 +265,16 @@ pub fn heartbeat(region: &str, sequence: u64, version: u64, content_hash: &str) 
     v1::StatusReport { region: region.into(), sequence, body: Some(Body::Heartbeat(beat)) }
 }
 
+/// A heartbeat of a region that serves `redis-cluster`, too.
+pub fn heartbeat_of_both_types(region: &str, sequence: u64) -> v1::StatusReport {
+    let mut report = heartbeat(region, sequence, 0, "");
+    if let Some(Body::Heartbeat(beat)) = &mut report.body {
+        let cluster = v1::PluginInfo { r#type: "redis-cluster".into(), ..beat.plugins[0].clone() };
+        beat.plugins.push(cluster);
+    }
+    report
+}
+
 /// What a region would say of `resource`.
 pub fn report_of(resource: &v1::ResourceStatus, sequence: u64, phase: &str) -> v1::StatusReport {
     let report = v1::ResourceReport {
@@ -252,9 +316,21 @@ pub fn database(name: &str, regions: &[&str]) -> v1::Database {
 
 /// `region/name action` of every change.
 pub fn actions(response: &v1::ApplyStateResponse) -> Vec<String> {
-    let action = |change: &v1::ResourceChange| {
-        let action = change.action().as_str_name().trim_start_matches("ACTION_").to_lowercase();
-        format!("{}/{} {action}", change.region, change.name)
-    };
-    response.changes.iter().map(action).collect()
+    response
+        .changes
+        .iter()
+        .map(|change| format!("{}/{} {}", change.region, change.name, told(change)))
+        .collect()
+}
+
+/// `action`, and whether it is held.
+pub fn told(change: &v1::ResourceChange) -> String {
+    let action = change.action().as_str_name().trim_start_matches("ACTION_").to_lowercase();
+    let hold = change.hold.as_ref().map(|hold| format!(" held {}", hold.kind)).unwrap_or_default();
+    format!("{action}{hold}")
+}
+
+/// As `database`, with another spec.
+pub fn with_spec(name: &str, spec_json: &str) -> v1::Database {
+    v1::Database { spec_json: spec_json.into(), ..database(name, &[REGION]) }
 }

@@ -94,11 +94,7 @@ impl Entry {
             if self.terminal {
                 check(libc::ioctl(0, libc::TIOCSCTTY, 0))?;
             }
-            // As in the container: no privileges, and no way to get any.
-            let mut capability = 0;
-            while libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) == 0 {
-                capability += 1;
-            }
+            // As bubblewrap does for the container itself.
             check(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))?;
             check(libc::chdir(self.directory.as_ptr()))
         }

@@ -34,6 +34,12 @@ test: ## Format, lints and all tests that need nothing but PostgreSQL and Redis 
 	@scripts/wasm-target
 	@scripts/test
 
+.PHONY: e2e
+e2e: ## The tests on real engines: Kafka, Kubernetes, PostgreSQL (started, unless the environment names them)
+	@scripts/setup e2e
+	@scripts/wasm-target
+	@scripts/e2e
+
 .PHONY: bench
 bench: release plugins ## Measures what has a goal: a table, and bench.json
 	@scripts/bench

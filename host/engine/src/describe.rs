@@ -15,7 +15,7 @@ use std::{collections::HashSet, sync::mpsc};
 use wasmtime::component::{ComponentExportIndex, InstancePre};
 
 /// What a plugin may find in this version of senren and name in its `requires`.
-pub const HOST_FEATURES: [&str; 2] = ["secret-random", "ask-exec"];
+pub const HOST_FEATURES: [&str; 3] = ["secret-random", "secret-tls", "ask-exec"];
 
 /// As any other call, on a plugin thread; only that the caller's thread waits for it.
 pub(crate) fn ask(

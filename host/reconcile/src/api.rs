@@ -99,6 +99,23 @@ impl Kube {
         self.written("create", &id.kind.kind, api.create(&params, &object)).await
     }
 
+    /// Replaces exactly the object that was read as `before`; 409 where somebody changed it since.
+    pub(crate) async fn replace(
+        &self,
+        namespace: &str,
+        id: &ObjectId,
+        object: &Value,
+        before: &DynamicObject,
+    ) -> Result<DynamicObject, kube::Error> {
+        let mut object: DynamicObject =
+            serde_json::from_value(object.clone()).map_err(kube::Error::SerdeError)?;
+        object.metadata.uid = before.uid();
+        object.metadata.resource_version = before.resource_version();
+        let params = PostParams { field_manager: Some(names::MANAGER.into()), ..PostParams::default() };
+        let api = self.objects(namespace, id);
+        self.written("replace", &id.kind.kind, api.replace(&id.name, &params, &object)).await
+    }
+
     /// Deletes exactly the object that was read as `object`. One that is already gone is fine.
     pub(crate) async fn delete(
         &self,

@@ -41,8 +41,18 @@ pub const DELETION_PROTECTION: &str = "senren.io/deletion-protection";
 pub const CLAIMS: &str = "senren.io/claims";
 /// Annotation of a child: hash of what was last applied.
 pub const APPLIED: &str = "senren.io/applied";
+/// Annotation of a custom resource: whenever somebody gives it another value, its secrets get another content.
+pub const ROTATE_SECRETS: &str = "senren.io/rotate-secrets";
 /// Annotation of a secret: version of its content.
 pub const SECRET_VERSION: &str = "senren.io/version";
+/// Annotation of a secret: the value of [`ROTATE_SECRETS`] when its content was made.
+pub const ROTATED: &str = "senren.io/rotated";
+/// Annotation of a secret: when its content is to be made anew.
+pub const RENEW_AT: &str = "senren.io/renew-at";
+/// Annotation of a certificate's secret: version of the authority that signed it.
+pub const ISSUER: &str = "senren.io/issuer";
+/// Annotation of an authority's secret: when its certificate ends.
+pub const ENDS: &str = "senren.io/ends";
 
 /// Finalizer of a custom resource.
 pub const FINALIZER: &str = "senren.io/reconcile";

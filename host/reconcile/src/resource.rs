@@ -72,6 +72,8 @@ pub struct CustomResource {
     pub deletion_protection: bool,
     /// Its claims outlive it.
     pub retain_claims: bool,
+    /// Names the last time that somebody asked for other contents of its secrets.
+    pub rotation: Option<String>,
     /// Somebody has asked for its deletion.
     pub deletion_requested: bool,
     /// It carries our finalizer.
@@ -112,6 +114,7 @@ impl CustomResource {
                 .unwrap_or_default(),
             deletion_protection: annotation(names::DELETION_PROTECTION) == Some("true"),
             retain_claims: annotation(names::CLAIMS) == Some("retain"),
+            rotation: annotation(names::ROTATE_SECRETS).filter(|wish| !wish.is_empty()).map(str::to_owned),
             deletion_requested: object.metadata.deletion_timestamp.is_some(),
             finalizer: object.finalizers().iter().any(|finalizer| finalizer == names::FINALIZER),
             spec: object.data.get("spec").cloned().unwrap_or_else(|| Value::Object(Default::default())),

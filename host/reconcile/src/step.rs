@@ -181,9 +181,11 @@ impl<'a> Step<'a> {
             let children = guard::guard(&outcome.children, &rules).map_err(Failure::GuardRefused)?;
             let wanted = Wanted { details: details(&outcome.status)?, children, outcome };
             self.said = wanted.outcome.events.iter().map(Said::from).collect();
-            self.record(&wanted.children, &secrets).await?;
+            self.record(&wanted.children, &secrets::ids(&secrets, &rules)).await?;
 
-            let ensured = secrets::ensure(kube, &rules, &secrets, self.observed).await?;
+            let keeper =
+                secrets::Keeper::new(kube, &rules, self.observed, &self.resource, self.reconciler.now());
+            let ensured = keeper.ensure(&secrets).await?;
             self.status.secrets = secrets::records(&secrets, &ensured, &self.status.secrets);
             let answered = asks.stand(&self.resource, &wanted.outcome.asks, self.observed);
             let answered = answered.map_err(Failure::BadOutcome)?;
@@ -234,8 +236,8 @@ impl<'a> Step<'a> {
     }
 
     /// Writes what is about to be made into the inventory.
-    async fn record(&mut self, children: &[Guarded], secrets: &[secrets::Wanted]) -> Result<(), Failure> {
-        let ids = children.iter().map(|child| &child.id).chain(secrets.iter().map(secrets::Wanted::id));
+    async fn record(&mut self, children: &[Guarded], secrets: &[ObjectId]) -> Result<(), Failure> {
+        let ids = children.iter().map(|child| &child.id).chain(secrets);
         let Some(inventory) = prune::extended(&self.status.inventory, ids) else { return Ok(()) };
         self.status.inventory = inventory;
         if self.status.phase.is_empty() {

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use common::{Cluster, NAMESPACE, plugins};
+use common::{Cluster, NAMESPACE, misbehaving, plugins_of};
 use senren_kubesim::workloads::{ExecSimulator, Simulated, SimulatedExec, SimulatedResult};
 use senren_reconcile::{Reconciler, resource::Key, status::Status};
 use serde_json::{Value, json};
@@ -46,7 +46,7 @@ impl ExecSimulator for Database {
 async fn cluster() -> (Cluster, Arc<Database>) {
     let database = Arc::new(Database::default());
     let simulated = Simulated { exec: Some(database.clone()), ..Simulated::default() };
-    (Cluster::with(simulated).await, database)
+    (Cluster::with(simulated, plugins_of(vec![misbehaving()])).await, database)
 }
 
 fn exec(pod: &str, command: &[&str]) -> Value {
@@ -145,7 +145,7 @@ async fn an_answer_is_used_until_it_is_too_old_and_steps_do_not_wait_for_it() {
 async fn without_the_driver_asks_are_answered_when_the_caller_says_so() {
     let (cluster, database) = cluster().await;
     let key = Key { type_name: "misbehaving".into(), namespace: NAMESPACE.into(), name: "a".into() };
-    let reconciler = Reconciler::new(cluster.client.clone(), plugins(), Cluster::settings());
+    let reconciler = Reconciler::new(cluster.client.clone(), cluster.plugins.clone(), Cluster::settings());
     let asks = json!({"one": exec("a-0", &["where"]), "two": exec("a-0", &["count"])});
     cluster.declare("misbehaving", "a", 1, json!({"mode": "ask", "ask": asks})).await;
     reconciler.reconcile_now(&key).await.unwrap();

@@ -51,8 +51,8 @@ async fn described(cluster: &Cluster) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_version_takes_over_every_database_at_once() {
-    let (one, other) = (common::loaded().remove(1), other());
-    let cluster = Cluster::start().await;
+    let (one, other) = (common::misbehaving(), other());
+    let cluster = Cluster::of_misbehaving().await;
     let plugins = Plugins::new(set(&one));
     let plane = cluster.plane_with(Crash::Never, plugins.clone());
     for number in 0..RESOURCES {
@@ -87,8 +87,8 @@ async fn another_version_takes_over_every_database_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_changes_while_plugins_are_exchanged_again_and_again_is_not_lost() {
-    let (one, other) = (common::loaded().remove(1), other());
-    let cluster = Cluster::start().await;
+    let (one, other) = (common::misbehaving(), other());
+    let cluster = Cluster::of_misbehaving().await;
     let plugins = Plugins::new(set(&one));
     let plane = cluster.plane_with(Crash::Never, plugins.clone());
     for generation in 1..=10 {

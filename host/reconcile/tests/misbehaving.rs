@@ -5,7 +5,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{Cluster, Crash, plugins};
+use common::{Cluster, Crash};
 use senren_engine::PluginSet;
 use serde_json::json;
 
@@ -123,7 +123,7 @@ async fn each_misbehaviour_is_an_error_on_its_resource_and_disturbs_nothing_else
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_fault_what_runs_goes_on_and_is_still_shown() {
-    let cluster = Cluster::start().await;
+    let cluster = Cluster::of_misbehaving().await;
     let plane = cluster.plane();
     cluster.declare("misbehaving", "db", 1, json!({"mode": "ok"})).await;
     let before = cluster.until_ready("misbehaving", "db", 1).await;
@@ -144,7 +144,7 @@ async fn after_a_fault_what_runs_goes_on_and_is_still_shown() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plugin_that_never_settles_is_slowed_down() {
-    let cluster = Cluster::start().await;
+    let cluster = Cluster::of_misbehaving().await;
     let plane = cluster.plane();
     cluster.declare("misbehaving", "db", 1, json!({"mode": "not-deterministic"})).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
@@ -155,7 +155,7 @@ async fn a_plugin_that_never_settles_is_slowed_down() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_spec_that_is_no_longer_accepted_runs_on_and_one_that_never_was_does_not_begin() {
-    let cluster = Cluster::start().await;
+    let cluster = Cluster::of_misbehaving().await;
     let plane = cluster.plane();
     let refused = json!({"mode": "fault", "in": "admit"});
     // Through the control plane, so it was once admitted.
@@ -176,8 +176,8 @@ async fn a_spec_that_is_no_longer_accepted_runs_on_and_one_that_never_was_does_n
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_its_plugin_a_resource_says_so_and_goes_on_when_it_is_back() {
-    let cluster = Cluster::start().await;
-    let served = plugins();
+    let cluster = Cluster::of_misbehaving().await;
+    let served = cluster.plugins.clone();
     let plane = cluster.plane_with(Crash::Never, served.clone());
     cluster.declare("misbehaving", "db", 1, json!({"mode": "ok"})).await;
     cluster.until_ready("misbehaving", "db", 1).await;
@@ -189,7 +189,7 @@ async fn without_its_plugin_a_resource_says_so_and_goes_on_when_it_is_back() {
     assert!(status.message.contains(".wasm"), "{}", status.message);
     assert_eq!(cluster.names("ConfigMap").await, ["db"]);
 
-    let all = common::loaded();
+    let all = vec![common::misbehaving()];
     served.swap(PluginSet::of(all).0);
     cluster.until_ready("misbehaving", "db", 1).await;
     plane.stop().await;

@@ -41,18 +41,28 @@ pub fn load_changed(source: &str, change: impl Fn(Vec<u8>) -> Vec<u8>) -> Plugin
     engine().load(source, &change(std::fs::read(component).unwrap())).unwrap()
 }
 
-/// The plugins, built and compiled once per test process.
-pub fn loaded() -> Vec<Plugin> {
-    static LOADED: OnceLock<Vec<Plugin>> = OnceLock::new();
-    let load = |source| load_changed(source, |wasm| wasm);
-    LOADED.get_or_init(|| ["plugins/redis", "tests/plugins/misbehaving"].map(load).into()).clone()
+/// The shipped plugin, built and compiled once per test process.
+pub fn redis() -> Plugin {
+    static REDIS: OnceLock<Plugin> = OnceLock::new();
+    REDIS.get_or_init(|| load_changed("plugins/redis", |wasm| wasm)).clone()
+}
+
+/// The fixture that does what it is told.
+pub fn misbehaving() -> Plugin {
+    static MISBEHAVING: OnceLock<Plugin> = OnceLock::new();
+    MISBEHAVING.get_or_init(|| load_changed("tests/plugins/misbehaving", |wasm| wasm)).clone()
+}
+
+/// A set of them.
+pub fn plugins_of(plugins: Vec<Plugin>) -> Plugins {
+    let (set, problems) = PluginSet::of(plugins);
+    assert!(problems.is_empty(), "{problems:?}");
+    Plugins::new(set)
 }
 
 /// A set of them all.
 pub fn plugins() -> Plugins {
-    let (set, problems) = PluginSet::of(loaded());
-    assert!(problems.is_empty(), "{problems:?}");
-    Plugins::new(set)
+    plugins_of(vec![redis(), misbehaving()])
 }
 
 /// What goes wrong with the writes of a plane.
@@ -150,6 +160,7 @@ where
 pub struct Cluster {
     pub sim: KubeSim,
     pub client: Client,
+    pub plugins: Plugins,
 }
 
 /// A running plane.
@@ -168,11 +179,16 @@ impl Plane {
 
 impl Cluster {
     pub async fn start() -> Self {
-        Self::with(Simulated::default()).await
+        Self::with(Simulated::default(), plugins()).await
     }
 
-    /// With pods that behave so.
-    pub async fn with(simulated: Simulated) -> Self {
+    /// With the fixture alone.
+    pub async fn of_misbehaving() -> Self {
+        Self::with(Simulated::default(), plugins_of(vec![misbehaving()])).await
+    }
+
+    /// With pods that behave so, and these plugins.
+    pub async fn with(simulated: Simulated, plugins: Plugins) -> Self {
         // RUST_LOG shows what happens.
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
@@ -184,9 +200,8 @@ impl Cluster {
         let namespace: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(client.clone());
         let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
         namespace.create(&Default::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
-        let cluster = Self { sim, client };
-        senren_reconcile::crd::install(cluster.client.clone(), &plugins().current()).await.unwrap();
-        cluster
+        senren_reconcile::crd::install(client.clone(), &plugins.current()).await.unwrap();
+        Self { sim, client, plugins }
     }
 
     pub fn settings() -> Settings {
@@ -194,7 +209,7 @@ impl Cluster {
     }
 
     pub fn plane(&self) -> Plane {
-        self.plane_with(Crash::Never, plugins())
+        self.plane_with(Crash::Never, self.plugins.clone())
     }
 
     pub fn plane_with(&self, crash: Crash, plugins: Plugins) -> Plane {

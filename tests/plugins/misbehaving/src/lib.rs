@@ -52,6 +52,7 @@ impl Plugin for Misbehaving {
                         "in": {"type": "string", "enum": ["admit", "diff", "reconcile"], "default": "reconcile"},
                         "size": {"type": "integer", "default": 0, "description": "goes into the ConfigMap"},
                         "ask": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+                        "secrets": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
                     },
                 })
                 .to_string(),

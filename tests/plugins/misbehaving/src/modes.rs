@@ -1,14 +1,15 @@
 //! What can go wrong, one mode each.
 
 use senren_plugin::objects::{self, StatefulSet};
-use senren_plugin::wit::{Ask, Child, Fault, Input, Outcome, Status};
+use senren_plugin::wit::{Ask, Child, Fault, Input, Outcome, SecretRequest, Status};
 use senren_plugin::{Value, json};
 
 /// Every mode, and what it does. An unknown one behaves.
-pub const MODES: [(&str, &str); 31] = [
+pub const MODES: &[(&str, &str)] = &[
     ("ok", "one ConfigMap, ready"),
     ("not-ready", "one ConfigMap, never ready"),
     ("ask", "one pod, in which `spec.ask` is to be done; shows the answer"),
+    ("secrets", "asks for `spec.secrets`; shows their versions"),
     // Calls that do not come back, in any function.
     ("trap", "reaches `unreachable`"),
     ("loop", "computes for ever"),
@@ -76,6 +77,7 @@ pub fn reconcile(mode: &str, input: &Input) -> Result<Outcome, Fault> {
                 .child(config_map(input)))
         }
         "ask" => Ok(asking(input)),
+        "secrets" => Ok(with_secrets(input)),
         "empty-outcome" => Ok(Outcome::new(ready(input))),
         "huge-output" => also(objects::config_map(&format!("{name}-huge"), [("x", huge())])),
         "bad-json" => Ok(with_child(good(), "{\"apiVersion\":", "apply")),
@@ -155,6 +157,23 @@ fn asking(input: &Input) -> Outcome {
         .flatten()
         .map(|(id, params)| Ask { id: id.clone(), kind: "exec".into(), params: params.to_string() })
         .collect();
+    outcome
+}
+
+/// Whatever the spec says is asked for, under names that end with its keys; the versions become `status.details`.
+fn with_secrets(input: &Input) -> Outcome {
+    let spec: Value = serde_json::from_str(&input.spec).unwrap_or_default();
+    let versions =
+        input.secrets.iter().map(|secret| (secret.name.clone(), Value::from(secret.version.clone())));
+    let details = Value::Object(versions.collect()).to_string();
+    let mut outcome = Outcome::new(Status { details, ..ready(input) }).child(config_map(input));
+    let asked = spec["secrets"].as_object().into_iter().flatten();
+    let request = |(suffix, asked): (&String, &Value)| SecretRequest {
+        name: format!("{}-{suffix}", input.name),
+        kind: asked["kind"].as_str().unwrap_or_default().to_owned(),
+        params: asked["params"].to_string(),
+    };
+    outcome.secrets = asked.map(request).collect();
     outcome
 }
 

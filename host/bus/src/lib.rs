@@ -44,6 +44,13 @@ pub struct Record {
 }
 
 impl Record {
+    /// With one more header, where there is a value for it.
+    #[must_use]
+    pub fn with_header(mut self, name: &str, value: Option<String>) -> Self {
+        self.headers.extend(value.map(|value| (name.to_owned(), value)));
+        self
+    }
+
     /// The value of the first header of that name.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())

@@ -10,16 +10,21 @@
 use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use senren_api::{state::hash_of, v1::RegionalState};
-use senren_bus::{Bus, codec};
-use tokio::time::timeout;
+use senren_api::{
+    state::hash_of,
+    v1::{DesiredResource, RegionalState},
+};
+use senren_bus::{Bus, BusError, Record, codec};
+use senren_telemetry::trace;
+use tokio::time::{Instant, error::Elapsed, timeout};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::{
     hub::{Hub, Signal},
     sources::Sources,
     status::timestamp,
-    store::{Store, need_not_last, relays},
+    store::{Store, need_not_last, relays, relays::Snapshot},
 };
 
 /// Regions that are published at once. Each takes a connection while it is.
@@ -76,9 +81,13 @@ pub async fn publish_next(relay: &Relay) -> sqlx::Result<Step> {
     relay.hub.wake_relay();
     let region = lease.region;
     let signal = region.parse().map_or(Signal::Everything, Signal::Region);
-    let state = snapshot(&mut transaction, relay, &region).await?;
+    let Snapshot { version, traceparent, resources } = relays::snapshot(&mut transaction, &region).await?;
+    let span = tracing::info_span!("relay", region, version, resources = resources.len());
+    trace::follow(&span, Some(&traceparent));
+    let state = state(relay, &region, version, resources);
     let record = codec::encode_state(relay.bus.topics(), &state);
-    let step = match timeout(PUBLISH_TIMEOUT, relay.bus.publish(record)).await {
+    let record = record.with_header(trace::TRACEPARENT, trace::of(&span));
+    let step = match publish(relay, record).instrument(span).await {
         Ok(Ok(())) => succeed(&mut transaction, relay, state).await?,
         Ok(Err(error)) => fail(&mut transaction, relay, region, lease.failures, &error.to_string()).await?,
         Err(_) => fail(&mut transaction, relay, region, lease.failures, "the bus does not answer").await?,
@@ -94,17 +103,19 @@ pub async fn publish_next(relay: &Relay) -> sqlx::Result<Step> {
     Ok(step)
 }
 
-async fn snapshot(
-    transaction: &mut sqlx::PgConnection,
-    relay: &Relay,
-    region: &str,
-) -> sqlx::Result<RegionalState> {
-    let (version, resources) = relays::snapshot(transaction, region).await?;
+async fn publish(relay: &Relay, record: Record) -> Result<Result<(), BusError>, Elapsed> {
+    let begin = Instant::now();
+    let published = timeout(PUBLISH_TIMEOUT, relay.bus.publish(record)).await;
+    metrics::histogram!("senren_relay_publish_seconds").record(begin.elapsed());
+    published
+}
+
+fn state(relay: &Relay, region: &str, version: u64, resources: Vec<DesiredResource>) -> RegionalState {
     let published_at = Some(timestamp(relay.sources.now()));
     let region = region.to_owned();
     let mut state = RegionalState { region, version, resources, published_at, ..RegionalState::default() };
     state.content_hash = hash_of(&state);
-    Ok(state)
+    state
 }
 
 async fn succeed(

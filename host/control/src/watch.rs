@@ -65,6 +65,7 @@ enum Stale {
 
 impl Watch {
     pub(crate) fn new(store: Store, sources: Sources, site: SiteName, filter: Filter) -> Self {
+        metrics::gauge!("senren_watches").increment(1);
         Self { store, sources, site, filter, sent: HashMap::new(), synced: false }
     }
 
@@ -160,6 +161,7 @@ impl Watch {
             self.synced = true;
             events.push((Kind::Synced, None));
         }
+        metrics::counter!("senren_watch_events_total").increment(events.len() as u64);
         let event =
             |(kind, resource): (Kind, _)| WatchStatusResponse { kind: kind.into(), resource, revision };
         Ok(events.into_iter().map(event).collect())
@@ -198,6 +200,12 @@ impl Watch {
             self.sent.insert(known.uid, Sent { status, silent_from });
         }
         events
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        metrics::gauge!("senren_watches").decrement(1);
     }
 }
 

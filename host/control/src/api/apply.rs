@@ -6,6 +6,7 @@
 
 use prost::Message as _;
 use senren_api::{RegionId, SiteName, v1::ApplyStateResponse};
+use senren_telemetry::trace;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -80,6 +81,7 @@ pub(crate) trait Work: Sync {
 }
 
 /// Does some work, and tells who should know.
+#[tracing::instrument(name = "store", skip_all, fields(site = %work.site()))]
 pub(crate) async fn revise<W: Work>(api: &Api, work: &W) -> Result<W::Answer, ApplyError> {
     let mut connection = api.store.acquire().await?;
     let mut done = work.attempt(api, &mut connection).await?;
@@ -106,7 +108,6 @@ impl Work for Order {
         &self.site
     }
 
-    #[tracing::instrument(skip_all, fields(site = %self.site, databases = self.databases.len()))]
     async fn attempt(
         &self,
         api: &Api,
@@ -148,7 +149,7 @@ async fn attempt(
             return Ok(None);
         }
     }
-    tracing::info!(revision = after, changed, "applied");
+    tracing::info!(site = %order.site, revision = after, changed, databases = order.databases.len(), "applied");
     Ok(Some(Done { answer, signal }))
 }
 
@@ -263,6 +264,7 @@ pub(crate) fn revision<'a>(
         changes: answer::record(plan, after),
         request: None,
         payloads: Vec::new(),
+        traceparent: trace::current(),
     }
 }
 

@@ -16,8 +16,10 @@ use chrono::{DateTime, Utc};
 use futures::FutureExt as _;
 use senren_api::{RegionId, SiteName};
 use senren_bus::{Bus, BusError, Delivery, Event, From as Position, Record, Subscription};
+use senren_telemetry::trace;
 use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
+use tracing::Span;
 use uuid::Uuid;
 
 use crate::{
@@ -65,6 +67,9 @@ impl Ingest {
 
 /// Takes in some records of the status topic, in one transaction.
 pub async fn handle(ingest: &Ingest, records: &[Record]) -> sqlx::Result<Handled> {
+    let begin = tokio::time::Instant::now();
+    // They end when all is stored.
+    let _spans: Vec<Span> = records.iter().filter_map(span).collect();
     let batch = Batch::of(records, ingest.sources.now());
     let skipped = batch.skipped;
     if batch.statuses.is_empty() && batch.heartbeats.is_empty() {
@@ -87,9 +92,18 @@ pub async fn handle(ingest: &Ingest, records: &[Record]) -> sqlx::Result<Handled
     if news.publish {
         ingest.hub.wake_relay();
     }
+    metrics::histogram!("senren_ingest_seconds").record(begin.elapsed());
     metrics::counter!("senren_ingest_statuses_total").increment(changed as u64);
     metrics::counter!("senren_ingest_heartbeats_total").increment(news.count as u64);
     Ok(Handled { changed, heartbeats: news.count, skipped })
+}
+
+/// For a record that belongs to somebody's work.
+fn span(record: &Record) -> Option<Span> {
+    let traceparent = record.header(trace::TRACEPARENT)?;
+    let span = tracing::info_span!("ingest", key = record.key);
+    trace::follow(&span, Some(traceparent));
+    Some(span)
 }
 
 async fn take_statuses(

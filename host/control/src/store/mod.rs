@@ -89,6 +89,12 @@ impl Store {
         self.pool.begin().await
     }
 
+    /// Connections that are open, and how many of them nobody uses.
+    pub(crate) fn connections(&self) -> (u64, u64) {
+        let idle = self.pool.num_idle() as u64;
+        (u64::from(self.pool.size()).max(idle), idle)
+    }
+
     /// True where the database answers.
     pub(crate) async fn is_alive(&self) -> bool {
         match self.pool.acquire().await {

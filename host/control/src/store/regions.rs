@@ -29,7 +29,7 @@ pub(crate) async fn overtake(
     region: &RegionId,
 ) -> sqlx::Result<Option<(u64, u64)>> {
     let query = sqlx::query(
-        "UPDATE regions r SET version = h.version + 1 FROM heartbeats h
+        "UPDATE regions r SET version = h.version + 1, traceparent = '' FROM heartbeats h
          WHERE r.id = $1 AND h.region = r.id AND r.version > 0 AND h.version > r.version
          RETURNING h.version, r.version",
     );

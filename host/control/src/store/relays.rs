@@ -33,25 +33,32 @@ pub(crate) async fn lease(transaction: &mut PgConnection, now: DateTime<Utc>) ->
     row.map(lease).transpose()
 }
 
+/// What a region should be.
+#[derive(Default)]
+pub(crate) struct Snapshot {
+    pub version: u64,
+    /// Whose work this version is; empty where nobody records that, or where it was published before.
+    pub traceparent: String,
+    pub resources: Vec<DesiredResource>,
+}
+
 /// A region's version and the resources it names. One statement, so one snapshot: the two belong together.
-pub(crate) async fn snapshot(
-    transaction: &mut PgConnection,
-    region: &str,
-) -> sqlx::Result<(u64, Vec<DesiredResource>)> {
+pub(crate) async fn snapshot(transaction: &mut PgConnection, region: &str) -> sqlx::Result<Snapshot> {
     let query = sqlx::query(
         "SELECT r.version, d.uid, d.site, d.name, d.type, d.generation, d.spec, d.deletion_protection,
-                d.data_loss_confirmed, d.replaces
-         FROM regions r LEFT JOIN resources d ON d.region = r.id AND d.removed_at IS NULL
+                d.data_loss_confirmed, d.replaces,
+                CASE WHEN r.version <> l.published_version THEN r.traceparent ELSE '' END
+         FROM regions r JOIN relays l ON l.region = r.id LEFT JOIN resources d ON d.region = r.id AND d.removed_at IS NULL
          WHERE r.id = $1",
     );
     let rows = query.bind(region).fetch_all(transaction).await?;
-    let mut version = 0;
-    let mut resources = Vec::with_capacity(rows.len());
+    let mut snapshot = Snapshot { resources: Vec::with_capacity(rows.len()), ..Snapshot::default() };
     for row in rows {
-        version = unsigned(row.try_get(0)?);
+        snapshot.version = unsigned(row.try_get(0)?);
+        snapshot.traceparent = row.try_get(10)?;
         // A region without resources is one row of nulls.
         let Some(uid) = row.try_get::<Option<Uuid>, _>(1)? else { continue };
-        resources.push(DesiredResource {
+        snapshot.resources.push(DesiredResource {
             uid: uid.to_string(),
             site: row.try_get(2)?,
             name: row.try_get(3)?,
@@ -64,8 +71,8 @@ pub(crate) async fn snapshot(
         });
     }
     // The database's collation need not be ours.
-    resources.sort_by(|a, b| (&a.site, &a.name).cmp(&(&b.site, &b.name)));
-    Ok((version, resources))
+    snapshot.resources.sort_by(|a, b| (&a.site, &a.name).cmp(&(&b.site, &b.name)));
+    Ok(snapshot)
 }
 
 /// Notes that this version, with this content, is on the topic. If the region's version has moved on meanwhile, the

@@ -77,6 +77,8 @@ pub(crate) struct Revision<'a> {
     pub request: Option<(&'a RequestKey, Vec<u8>)>,
     /// What the other control planes are told.
     pub payloads: Vec<String>,
+    /// Whose work it is, for the regions' next states.
+    pub traceparent: Option<String>,
 }
 
 /// Writes it. False: the site has moved on, and nothing was written.
@@ -93,6 +95,7 @@ pub(crate) async fn write(connection: &mut PgConnection, revision: &Revision<'_>
     let query = query.bind(request.map(|(key, _)| &key.id)).bind(request.map(|(key, _)| &key.content_hash));
     let query =
         query.bind(request.map(|(_, answer)| answer)).bind(CHANNEL).bind(revision.payloads.as_slice());
+    let query = query.bind(&revision.traceparent);
     Ok(!query.fetch_all(connection).await?.is_empty())
 }
 
@@ -147,7 +150,7 @@ fn bind_declared<'q>(
 }
 
 /// $1 site, $2 before, $3 after, $4 now, $5 regions, $6 removals, $7 forgotten, $8 to $15 updates, $16 to $26 inserts,
-/// $27 to $32 declarations, $33 to $36 history, $37 to $39 request, $40 channel, $41 payloads.
+/// $27 to $32 declarations, $33 to $36 history, $37 to $39 request, $40 channel, $41 payloads, $42 traceparent.
 const WRITE: &str = r#"
 WITH site AS (
     INSERT INTO sites AS z (name, revision) VALUES ($1, $3)
@@ -156,10 +159,11 @@ WITH site AS (
 ), raised AS (
     -- A version that a region says it has already seen is never used again: after a restore of an old backup ours would
     -- lag behind. Ordered as bytes, whatever the database's collation: this is the order of locks.
-    INSERT INTO regions AS r (id, version)
-    SELECT id, 1 + COALESCE((SELECT h.version FROM heartbeats h WHERE h.region = id), 0)
+    INSERT INTO regions AS r (id, version, traceparent)
+    SELECT id, 1 + COALESCE((SELECT h.version FROM heartbeats h WHERE h.region = id), 0), COALESCE($42::text, '')
     FROM site, UNNEST($5::text[]) AS id ORDER BY id COLLATE "C"
-    ON CONFLICT (id) DO UPDATE SET version = GREATEST(r.version + 1, EXCLUDED.version)
+    ON CONFLICT (id) DO UPDATE SET version = GREATEST(r.version + 1, EXCLUDED.version),
+                                   traceparent = EXCLUDED.traceparent
     RETURNING id, version
 ), relay AS (
     INSERT INTO relays (region) SELECT id FROM raised

@@ -89,7 +89,8 @@ async fn running(sim: &KubeSim, pod: &str) {
 async fn a_command_runs_inside_its_container() {
     let data = tempfile::tempdir().unwrap();
     let sim = processes(data.path()).await;
-    let mut pod = shell("box", "touch /run/mine; echo $$$$ > /tmp/pid; trap 'exit 0' TERM; sleep 1000 & wait");
+    let mut pod =
+        shell("box", "touch /run/mine; echo $$$$ > /tmp/pid; trap 'exit 0' TERM; sleep 1000 & wait");
     pod["spec"]["hostname"] = json!("my-box");
     pod["spec"]["containers"][0]["env"] = json!([{"name": "COLOUR", "value": "blue"}]);
     pod["spec"]["containers"][0]["workingDir"] = json!("/var/tmp");
@@ -103,7 +104,8 @@ async fn a_command_runs_inside_its_container() {
     check("echo $COLOUR; pwd; uname -n", ended("blue\n/var/tmp\nmy-box\n", "", 0)).await;
     // The same processes, mounts and files.
     check("until [ -e /tmp/pid ]; do sleep 0.01; done; cat /tmp/pid", ended("1\n", "", 0)).await;
-    check("tr '\\0' ' ' < /proc/1/cmdline | cut -c-5; ls /run/mine", ended("sh -c\n/run/mine\n", "", 0)).await;
+    check("tr '\\0' ' ' < /proc/1/cmdline | cut -c-5; ls /run/mine", ended("sh -c\n/run/mine\n", "", 0))
+        .await;
     // Everything but the network, which is the machine's.
     for kind in ["pid", "mnt", "ipc", "uts", "user"] {
         let script =

@@ -20,6 +20,8 @@ use libc::c_int;
 pub struct Entry {
     /// Namespaces to join, in this order.
     pub namespaces: Vec<OwnedFd>,
+    /// The capabilities a process in there can ever have: `CapBnd` of proc(5).
+    pub capabilities: u64,
     /// Working directory, in there.
     pub directory: CString,
     /// Whether its standard input becomes its controlling terminal.
@@ -94,7 +96,14 @@ impl Entry {
             if self.terminal {
                 check(libc::ioctl(0, libc::TIOCSCTTY, 0))?;
             }
-            // As bubblewrap does for the container itself.
+            // No more rights than the container's own process. Beyond the last capability is an error, and the end.
+            for capability in 0..u64::BITS {
+                if self.capabilities & (1 << capability) == 0
+                    && libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) != 0
+                {
+                    break;
+                }
+            }
             check(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))?;
             check(libc::chdir(self.directory.as_ptr()))
         }

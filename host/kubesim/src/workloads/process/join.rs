@@ -75,12 +75,13 @@ impl Joinable {
         };
         let streams = Streams::of(request, *pid).map_err(failed)?;
         let namespaces = namespaces(*pid).map_err(failed)?;
+        let capabilities = capabilities(*pid).map_err(failed)?;
         // Still there, so what was opened was its own.
         init.signal(0).map_err(|_| "the container has ended".to_owned())?;
         let terminal = streams.terminal.is_some();
         let directory = CString::new(self.working_dir.as_os_str().as_encoded_bytes())
             .map_err(|error| failed(io::Error::other(error)))?;
-        let entry = Entry { namespaces, directory, terminal };
+        let entry = Entry { namespaces, capabilities, directory, terminal };
         let mut command = std::process::Command::new(&program);
         command.args(&request.command[1..]).env_clear().envs(self.environment.iter().cloned());
         if terminal && !self.environment.iter().any(|(name, _)| name == "TERM") {
@@ -133,6 +134,14 @@ fn namespaces(pid: i32) -> io::Result<Vec<OwnedFd>> {
         all.push(user.into());
     }
     Ok(all)
+}
+
+/// What its processes may ever do.
+fn capabilities(pid: i32) -> io::Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let mask = status.lines().find_map(|line| line.strip_prefix("CapBnd:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.ok_or_else(|| io::Error::other("its capabilities are unknown"))
 }
 
 impl Streams {

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use crate::{api, upkeep};
+use crate::{api, tls, upkeep};
 
 /// Configuration of a control plane.
 #[derive(Debug, Clone, clap::Args)]
@@ -10,10 +10,13 @@ pub struct ControlConfig {
     /// PostgreSQL of this control plane: `postgres://user:password@host:5432/database`.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: String,
-    /// Where the gRPC API listens; port 0 takes a free one. It has no authentication yet: keep it on a loopback
-    /// address, or behind something that has.
+    /// Where the gRPC API listens; port 0 takes a free one. Whoever can reach it may use it, unless
+    /// TLS_CLIENT_CA_FILE says who: keep it on a loopback address, or behind something that asks.
     #[arg(long, env = "LISTEN_ADDR", default_value = "127.0.0.1:7443")]
     pub listen_addr: SocketAddr,
+    /// Certificates of the API.
+    #[command(flatten)]
+    pub tls: tls::Files,
     /// What an operator may decide about the API.
     #[command(flatten)]
     pub api: api::Settings,
@@ -36,6 +39,7 @@ impl Default for ControlConfig {
         Self {
             database_url: String::new(),
             listen_addr: SocketAddr::from(([127, 0, 0, 1], senren_api::DEFAULT_PORT)),
+            tls: tls::Files::default(),
             api: api::Settings::default(),
             upkeep: upkeep::Settings::default(),
             database_connections: DEFAULT_CONNECTIONS,

@@ -12,6 +12,7 @@ pub mod api;
 mod catalog;
 mod config;
 mod effects;
+mod gauges;
 mod hash;
 mod hub;
 pub mod ingest;
@@ -21,6 +22,7 @@ mod serve;
 mod sources;
 mod status;
 pub mod store;
+pub mod tls;
 pub mod upkeep;
 mod watch;
 
@@ -28,6 +30,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::Context as _;
 use senren_bus::Bus;
+use senren_telemetry::Readiness;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -39,12 +42,14 @@ use api::Api;
 use ingest::Ingest;
 use relay::Relay;
 use store::Store;
+use tls::Tls;
 use upkeep::Upkeep;
 
 /// A running control plane.
 pub struct Control {
     addr: SocketAddr,
     store: Store,
+    readiness: Readiness,
     shutdown: CancellationToken,
     tasks: JoinSet<anyhow::Result<()>>,
 }
@@ -56,6 +61,7 @@ impl Control {
         bus: Arc<dyn Bus>,
         shutdown: CancellationToken,
     ) -> anyhow::Result<Control> {
+        let tls = Tls::read(&config.tls)?;
         let sources = Sources::default();
         let hub = Hub::default();
         let connections = config.database_connections.max(config::MIN_CONNECTIONS);
@@ -69,21 +75,28 @@ impl Control {
 
         let mut tasks = JoinSet::new();
         let api = Api::new(store.clone(), hub.clone(), sources.clone(), config.api, shutdown.clone());
-        tasks.spawn(serve::run(listener, api, store.clone(), shutdown.clone()));
+        let readiness = Readiness::default();
+        tasks.spawn(serve::run(listener, api, store.clone(), readiness.clone(), tls, shutdown.clone()));
         let relay = Relay::new(store.clone(), bus.clone(), hub.clone(), sources.clone());
         tasks.spawn(endless(relay::run(relay, shutdown.clone())));
         let ingest = Ingest::new(store.clone(), hub.clone(), sources.clone());
         tasks.spawn(endless(ingest::run(ingest, bus, shutdown.clone())));
         let upkeep = Upkeep::new(store.clone(), hub.clone(), sources, config.upkeep);
         tasks.spawn(endless(upkeep::run(upkeep, shutdown.clone())));
+        tasks.spawn(endless(gauges::run(store.clone(), shutdown.clone())));
         tasks.spawn(endless(hub.listen(notifications, shutdown.clone())));
         tracing::info!(%addr, "control plane is up");
-        Ok(Control { addr, store, shutdown, tasks })
+        Ok(Control { addr, store, readiness, shutdown, tasks })
     }
 
     /// Where the API listens.
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Whether it can serve.
+    pub fn readiness(&self) -> Readiness {
+        self.readiness.clone()
     }
 
     /// Until it has stopped: because of `shutdown`, or because a part of it failed, which stops the rest.

@@ -22,7 +22,7 @@ pub async fn run(args: ApplyArgs) -> Result<(), Failure> {
     let mut request = ApplyStateRequest {
         request_id: args.request_id.clone().unwrap_or_default(),
         expected_revision: args.expected_revision,
-        author: consent::author(&args.consent),
+        author: consent::author(args.consent.author.as_deref()),
         confirm_data_loss: args.confirm_data_loss,
         ..document.request.clone()
     };
@@ -54,7 +54,7 @@ pub async fn rollback(args: RollbackArgs) -> Result<(), Failure> {
         revision: args.revision,
         request_id: args.request_id.clone().unwrap_or_default(),
         expected_revision: args.expected_revision,
-        author: consent::author(&args.consent),
+        author: consent::author(args.consent.author.as_deref()),
         confirm_data_loss: args.confirm_data_loss,
     };
     if consent == Consent::Asked {

@@ -6,6 +6,7 @@ mod args;
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, error::ErrorKind};
+use senren_api::RegionId;
 use senren_bus::BusConfig;
 use senren_control::ControlConfig;
 use senren_region::RegionConfig;
@@ -107,7 +108,10 @@ pub struct DevArgs {
     pub database_url: Option<String>,
     /// A region to run besides those that the file names.
     #[arg(long = "region", value_name = "REGION")]
-    pub regions: Vec<senren_api::RegionId>,
+    pub regions: Vec<RegionId>,
+    /// A real cluster for a region, instead of an embedded one; may be repeated.
+    #[arg(long = "kubeconfig", value_name = "REGION=FILE", value_parser = args::region_file)]
+    pub kubeconfigs: Vec<(RegionId, PathBuf)>,
     /// Where the plugins (.wasm) are. Default: `plugins` beside this program.
     #[arg(long, env = "PLUGIN_DIR")]
     pub plugin_dir: Option<PathBuf>,

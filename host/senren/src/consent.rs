@@ -52,8 +52,8 @@ impl Consent {
 }
 
 /// Who asks for a change: as told, else the user of this machine.
-pub fn author(args: &cli::Consent) -> String {
-    let author = args.author.clone().unwrap_or_else(user_at_host);
+pub fn author(told: Option<&str>) -> String {
+    let author = told.map_or_else(user_at_host, ToOwned::to_owned);
     author.chars().take(MAX_AUTHOR).collect()
 }
 

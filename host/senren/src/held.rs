@@ -34,7 +34,7 @@ pub async fn confirm(args: ConfirmArgs) -> Result<(), Failure> {
         site: site.clone(),
         names: args.names.clone(),
         regions: args.regions.clone(),
-        author: consent::author(&args.consent),
+        author: consent::author(args.consent.author.as_deref()),
     };
     let answer = client.call(request, async |mut grpc, request| grpc.confirm_held(request).await).await?;
     let response = ApplyStateResponse {
@@ -67,7 +67,7 @@ pub async fn force_delete(args: ForceDeleteArgs) -> Result<(), Failure> {
         site: site.clone(),
         region: region.clone(),
         names: args.names.clone(),
-        author: consent::author(&args.consent),
+        author: consent::author(args.consent.author.as_deref()),
     };
     let answer = client.call(request, async |mut grpc, request| grpc.force_delete(request).await).await?;
     output::show(args.output, &Forgotten::from(answer), |forgotten| {

@@ -110,7 +110,9 @@ struct Group<'a> {
 
 fn groups(changes: &[PlannedChange]) -> Vec<Group<'_>> {
     let mut groups: Vec<Group<'_>> = Vec::new();
-    for planned in changes.iter().filter(|planned| planned.change.action != "unchanged") {
+    let shown =
+        |planned: &&PlannedChange| planned.change.action != "unchanged" || planned.change.hold.is_some();
+    for planned in changes.iter().filter(shown) {
         match groups.iter_mut().find(|group| group.has(planned)) {
             Some(group) => group.regions.push(&planned.change.region),
             None => groups.push(Group { planned, regions: vec![&planned.change.region] }),
@@ -139,13 +141,14 @@ impl Group<'_> {
             "updated" => ("~", Paint::Moving),
             "replaced" => ("±", Paint::Bad),
             "deleted" => ("-", Paint::Bad),
+            // An earlier change of it is held.
+            "unchanged" => ("=", Paint::Plain),
             _ => ("?", Paint::Bad),
         };
         let verb = VERBS.iter().find(|(action, _)| *action == change.action).map_or(change.action, |v| v.1);
         let head = format!("{sign} {verb} {} ({})", change.name, change.r#type);
         let mut text = format!("{} in {}\n", paint.on(&head, colour), self.regions.join(", "));
-        // Of what goes, all fields go.
-        for field in fields.iter().filter(|field| change.action != "deleted" || field.after.is_some()) {
+        for field in fields {
             text += &format!("    {}\n", field.text(colour));
         }
         for (line, paint) in self.meaning() {
@@ -154,27 +157,17 @@ impl Group<'_> {
         text + "\n"
     }
 
-    /// What it means for what runs.
+    /// What it means for what runs, where the fields do not say it.
     fn meaning(&self) -> Vec<(String, Paint)> {
         let PlannedChange { change, disruptive, data_loss, summary, .. } = self.planned;
-        let paint = match (data_loss, disruptive) {
-            (true, _) => Paint::Bad,
-            (false, true) => Paint::Moving,
-            (false, false) => Paint::Plain,
-        };
-        let mut notes = Vec::new();
-        if *data_loss {
-            notes.push("data will be lost");
-        }
-        if *disruptive {
-            notes.push("clients will notice");
-        }
         let mut lines = Vec::new();
-        if !summary.is_empty() {
-            lines.push((summary.clone(), paint));
+        if change.action == "replaced" {
+            lines.push((summary.clone(), Paint::Moving));
         }
-        if !notes.is_empty() {
-            lines.push((notes.join(", "), paint));
+        match (data_loss, disruptive) {
+            (true, _) => lines.push(("its data will be lost".into(), Paint::Bad)),
+            (false, true) => lines.push(("its clients will notice".into(), Paint::Moving)),
+            (false, false) => {}
         }
         if let Some(hold) = &change.hold {
             lines.push((format!("held: {}", hold.message), Paint::Moving));
@@ -254,30 +247,42 @@ mod tests {
             ..planned("updated", region, "cache")
         };
         let mut delete =
-            PlannedChange { data_loss: true, summary: "goes".into(), ..planned("deleted", "aws:a", "b") };
+            PlannedChange { data_loss: true, disruptive: true, ..planned("deleted", "aws:a", "b") };
         delete.change.hold =
             Some(Hold { kind: "Deletion".into(), message: "all would go".into(), revision: 4 });
         let create = PlannedChange {
             fields: vec![field("/memory_mb", None, Some(json!(16)), "")],
             ..planned("created", "aws:a", "x")
         };
+        let replace = PlannedChange {
+            summary: "type redis → redis-cluster".into(),
+            ..planned("replaced", "aws:a", "z")
+        };
         let unchanged = planned("unchanged", "aws:a", "y");
-        let text = plan(vec![update("aws:a"), create, update("gcp:b"), delete, unchanged]).text(false);
+        let mut kept = planned("unchanged", "aws:b", "y");
+        kept.change.hold = delete.change.hold.clone();
+        let changes = vec![update("aws:a"), create, update("gcp:b"), delete, replace, unchanged, kept];
+        let text = plan(changes).text(false);
         let expected = "\
 - delete b (redis) in aws:a
-    goes
-    data will be lost
+    its data will be lost
     held: all would go
 
 ~ update cache (redis) in aws:a, gcp:b
     memory_mb: 64 → 96 (in-place)
     persistence/mode: \"none\" → (none) (rolling-restart)
-    clients will notice
+    its clients will notice
 
 + create x (redis) in aws:a
     memory_mb: 16
 
-Site default, revision 3: 1 to create, 2 to update, 1 to delete (1 held), 1 unchanged.";
+= unchanged y (redis) in aws:b
+    held: all would go
+
+± replace z (redis) in aws:a
+    type redis → redis-cluster
+
+Site default, revision 3: 1 to create, 2 to update, 1 to replace, 1 to delete (1 held), 2 unchanged.";
         assert_eq!(text, expected);
     }
 

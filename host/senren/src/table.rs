@@ -72,6 +72,15 @@ impl Table {
 
 /// The table that `senren status` and `senren dev` show.
 pub fn resources<'a>(resources: impl IntoIterator<Item = &'a Resource>, now: Timestamp) -> Table {
+    resources_with(resources, now, |_| None)
+}
+
+/// The same, with a message of our own where `ours` has one.
+pub fn resources_with<'a>(
+    resources: impl IntoIterator<Item = &'a Resource>,
+    now: Timestamp,
+    ours: impl Fn(&Resource) -> Option<String>,
+) -> Table {
     let mut table =
         Table::new(&["REGION", "TYPE", "NAME", "PHASE", "ENDPOINT", "AGE", "TIME-TO-READY", "MESSAGE"]);
     for resource in resources {
@@ -83,7 +92,7 @@ pub fn resources<'a>(resources: impl IntoIterator<Item = &'a Resource>, now: Tim
             endpoint(resource).into(),
             resource.created_at.map(|at| age(at, now)).unwrap_or_default().into(),
             time_to_ready(resource).into(),
-            note(resource).into(),
+            ours(resource).unwrap_or_else(|| note(resource)).into(),
         ]);
     }
     table

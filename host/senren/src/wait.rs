@@ -137,7 +137,8 @@ impl Goals {
 impl Goal {
     fn standing(&self, synced: bool) -> Standing {
         if self.held {
-            return Standing::Held;
+            // Not before the watch has shown how it stands.
+            return if synced || self.latest.is_some() { Standing::Held } else { Standing::Moving };
         }
         let Some(status) = &self.latest else {
             return match (self.gone, synced) {
@@ -336,7 +337,10 @@ mod tests {
 
         let deletion = ResourceChange { hold: hold(), ..change("u", Action::Deleted) };
         let response = ApplyStateResponse { changes: vec![deletion], ..Default::default() };
-        assert_eq!(Goals::of(&response).standing(), Standing::Held);
+        let mut goals = Goals::of(&response);
+        assert_eq!(goals.standing(), Standing::Moving);
+        goals.observe(&event(Kind::Changed, "u", 1, "Ready"));
+        assert_eq!(goals.standing(), Standing::Held);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{ArgGroup, Args, ValueEnum};
+use senren_api::RegionId;
 
 use crate::client::Endpoint;
 
@@ -283,6 +284,13 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         .ok()
         .and_then(|duration| Duration::try_from(duration).ok())
         .ok_or_else(|| "write a time like 90s, 5m or 1h30m".to_owned())
+}
+
+/// `aws:us-east-1=/home/me/.kube/config`.
+pub(super) fn region_file(text: &str) -> Result<(RegionId, PathBuf), String> {
+    let (region, file) =
+        text.split_once('=').ok_or("write REGION=FILE, e.g. aws:us-east-1=kubeconfig.yaml")?;
+    Ok((region.parse().map_err(|error: senren_api::InvalidId| error.to_string())?, file.into()))
 }
 
 #[cfg(test)]

@@ -76,6 +76,11 @@ impl DataDir {
         self.path.join("regions").join(region.dotted())
     }
 
+    /// For kubectl to reach the cluster of a region.
+    pub fn kubeconfig(&self, region: &RegionId) -> PathBuf {
+        self.path.join(format!("{}.kubeconfig", region.as_str().replace(':', "-")))
+    }
+
     /// Every region that ever had a network here.
     pub fn known_regions(&self) -> impl Iterator<Item = &RegionId> {
         self.networks.keys()

@@ -1,9 +1,9 @@
-//! What `senren dev` runs: a control plane on a real PostgreSQL, and per region an embedded cluster with the
-//! regional plane on it, all in this process with the bus in memory. The planes are the production ones; only
-//! what they stand on differs.
+//! What `senren dev` runs: a control plane on a real PostgreSQL, and per region the regional plane on an embedded
+//! cluster, or on a real one that the user names, all in this process with the bus in memory. The planes are the
+//! production ones; only what they stand on differs.
 //!
 //! Nothing it starts outlives it: in order by [`Machine::stop`], and by the death signal of every child process
-//! where this process is killed.
+//! where this process is killed. What it made in a real cluster stays there.
 
 use std::{
     collections::BTreeMap,
@@ -14,6 +14,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use senren_api::RegionId;
 use senren_bus::{Bus, MemoryBus};
 use senren_control::{Control, ControlConfig};
@@ -34,8 +35,10 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What to run.
 pub struct Plan {
-    /// Each gets a cluster.
+    /// Each gets a plane, and an embedded cluster where it has no kubeconfig.
     pub regions: Vec<RegionId>,
+    /// The real clusters.
+    pub kubeconfigs: BTreeMap<RegionId, PathBuf>,
     /// Where the plugins are.
     pub plugin_dir: PathBuf,
     /// Instead of a private PostgreSQL.
@@ -44,11 +47,24 @@ pub struct Plan {
     pub listen: SocketAddr,
 }
 
+/// The way to a region's Kubernetes API.
+#[derive(Clone)]
+pub struct Access {
+    /// Of it.
+    pub client: kube::Client,
+    /// Whether it is an embedded one, whose addresses are this machine's.
+    pub embedded: bool,
+    /// For kubectl.
+    pub kubeconfig: PathBuf,
+}
+
 /// Everything, running.
 pub struct Machine {
-    control: Control,
-    clusters: BTreeMap<RegionId, KubeSim>,
-    planes: JoinSet<anyhow::Result<()>>,
+    addr: SocketAddr,
+    clusters: BTreeMap<RegionId, Access>,
+    embedded: Vec<KubeSim>,
+    /// What each is called, and how it ended.
+    planes: JoinSet<(String, anyhow::Result<()>)>,
     shutdown: CancellationToken,
     // Stops its server when dropped, after the planes that use it.
     _postgres: Option<LocalPostgres>,
@@ -67,39 +83,52 @@ impl Machine {
             .context("plugin engine")?;
 
         let mut clusters = BTreeMap::new();
+        let mut embedded = Vec::new();
         let mut planes = JoinSet::new();
         for region in plan.regions {
-            let cluster = cluster(&region, data).await.with_context(|| format!("cluster of {region}"))?;
-            let config = region_config(&region, &plan.plugin_dir);
-            let run =
-                senren_region::run(config, cluster.client(), bus.clone(), engine.clone(), shutdown.clone());
-            let name = region.clone();
-            planes.spawn(async move { run.await.with_context(|| format!("regional plane of {name}")) });
-            clusters.insert(region, cluster);
+            let access = match plan.kubeconfigs.get(&region) {
+                Some(kubeconfig) => real(kubeconfig).await,
+                None => simulated(&region, data, &mut embedded).await,
+            };
+            let access = access.with_context(|| format!("cluster of {region}"))?;
+            let config = region_config(&region, &plan.plugin_dir, access.embedded);
+            let run = senren_region::run(
+                config,
+                access.client.clone(),
+                bus.clone(),
+                engine.clone(),
+                shutdown.child_token(),
+            );
+            let name = format!("regional plane of {region}");
+            planes.spawn(async move { (name, run.await) });
+            clusters.insert(region, access);
         }
 
         let (postgres, database_url) = postgres.await.context("PostgreSQL")??;
         let config = control_config(database_url, plan.listen);
-        let control = Control::start(config, bus, shutdown.clone()).await.context("control plane")?;
-        Ok(Self { control, clusters, planes, shutdown, _postgres: postgres })
+        // A token of its own: where a part of it fails it stops itself, and nothing else.
+        let control = Control::start(config, bus, shutdown.child_token()).await.context("control plane")?;
+        let addr = control.addr();
+        planes.spawn(async move { ("control plane".to_owned(), control.join().await) });
+        Ok(Self { addr, clusters, embedded, planes, shutdown, _postgres: postgres })
     }
 
     /// Where the API listens.
     pub fn addr(&self) -> SocketAddr {
-        self.control.addr()
+        self.addr
     }
 
-    /// The Kubernetes API of each region.
-    pub fn clusters(&self) -> BTreeMap<RegionId, kube::Client> {
-        self.clusters.iter().map(|(region, cluster)| (region.clone(), cluster.client())).collect()
+    /// The way to each region's Kubernetes API.
+    pub fn clusters(&self) -> &BTreeMap<RegionId, Access> {
+        &self.clusters
     }
 
     /// Waits until a plane ends by itself, which none should.
     pub async fn failed(&mut self) -> anyhow::Error {
         match self.planes.join_next().await {
-            Some(Ok(Ok(()))) => anyhow::anyhow!("a regional plane ended by itself"),
-            Some(Ok(Err(error))) => error,
-            Some(Err(error)) => anyhow::Error::new(error).context("a regional plane broke"),
+            Some(Ok((plane, Ok(())))) => anyhow::anyhow!("the {plane} ended by itself"),
+            Some(Ok((plane, Err(error)))) => error.context(plane),
+            Some(Err(error)) => anyhow::Error::new(error).context("a plane broke"),
             None => std::future::pending().await,
         }
     }
@@ -109,14 +138,11 @@ impl Machine {
         self.shutdown.cancel();
         let orderly = async {
             while let Some(ended) = self.planes.join_next().await {
-                if let Ok(Err(error)) = ended {
-                    tracing::warn!("at shutdown: {error:#}");
+                if let Ok((plane, Err(error))) = ended {
+                    tracing::warn!(plane, "at shutdown: {error:#}");
                 }
             }
-            if let Err(error) = self.control.join().await {
-                tracing::warn!("at shutdown: {error:#}");
-            }
-            futures::future::join_all(self.clusters.into_values().map(KubeSim::shutdown)).await;
+            futures::future::join_all(self.embedded.into_iter().map(KubeSim::shutdown)).await;
         };
         if tokio::time::timeout(STOP_TIMEOUT, orderly).await.is_err() {
             tracing::warn!("not everything stopped in time; what is left dies with this process");
@@ -134,27 +160,47 @@ fn database(url: Option<String>, dir: &Path) -> anyhow::Result<(Option<LocalPost
     Ok((Some(server), url))
 }
 
-async fn cluster(region: &RegionId, data: &mut DataDir) -> anyhow::Result<KubeSim> {
-    let dir = data.region(region);
+/// The cluster that a kubeconfig's current context names.
+async fn real(file: &Path) -> anyhow::Result<Access> {
+    let kubeconfig =
+        Kubeconfig::read_from(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+    let config = config.with_context(|| format!("{} names no cluster", file.display()))?;
+    Ok(Access { client: config.try_into()?, embedded: false, kubeconfig: file.to_owned() })
+}
+
+/// An embedded cluster, with pods as local processes where this machine has their programs.
+async fn simulated(
+    region: &RegionId,
+    data: &mut DataDir,
+    embedded: &mut Vec<KubeSim>,
+) -> anyhow::Result<Access> {
     let config = Config {
         network: data.network(region)?,
         workloads: Workloads::Processes(Processes::default()),
-        data_dir: Some(dir),
+        data_dir: Some(data.region(region)),
         ..Config::default()
     };
-    KubeSim::start(config).await
+    let cluster = KubeSim::start(config).await?;
+    let access = Access { client: cluster.client(), embedded: true, kubeconfig: data.kubeconfig(region) };
+    embedded.push(cluster);
+    Ok(access)
 }
 
-fn region_config(region: &RegionId, plugin_dir: &Path) -> RegionConfig {
-    // Services have addresses that are reachable on this machine; there is no cluster DNS outside of pods.
-    let redis = serde_json::json!({"endpoint": "cluster-ip"});
-    RegionConfig {
+fn region_config(region: &RegionId, plugin_dir: &Path, embedded: bool) -> RegionConfig {
+    let mut config = RegionConfig {
         namespace_prefix: NAMESPACE_PREFIX.into(),
         plugin_dir: plugin_dir.to_owned(),
-        plugin_config: BTreeMap::from([("redis".to_owned(), redis)]),
         heartbeat_interval: HEARTBEAT,
         ..RegionConfig::new(region.clone())
+    };
+    if embedded {
+        // Services have addresses that are reachable on this machine; there is no cluster DNS outside of pods.
+        let reachable = serde_json::json!({"endpoint": "cluster-ip"});
+        config.plugin_config =
+            ["redis", "aerospike"].map(|plugin| (plugin.to_owned(), reachable.clone())).into();
     }
+    config
 }
 
 fn control_config(database_url: String, listen: SocketAddr) -> ControlConfig {

@@ -18,20 +18,21 @@ use std::{
 
 use senren_api::{
     RegionId,
-    v1::{ApplyStateResponse, ListRegionsRequest, Region, ResourceStatus},
+    v1::{ApplyStateRequest, ApplyStateResponse, ListRegionsRequest, Region, ResourceStatus},
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::{
     data::DataDir,
-    machine::{Machine, Plan},
+    machine::{Access, Machine, Plan},
     proofs::Proofs,
 };
 use crate::{
     apply,
     cli::DevArgs,
     client::{Client, Grpc},
+    consent,
     document::Document,
     exit::{Exit, Failure},
     outcome, output,
@@ -56,9 +57,12 @@ pub async fn run(args: DevArgs) -> Result<(), Failure> {
     // Also those of earlier runs: what the file no longer names is deleted there, not forgotten.
     let mut regions: BTreeSet<RegionId> = document.regions();
     regions.extend(args.regions.iter().chain(data.known_regions()).cloned());
+    let kubeconfigs: BTreeMap<RegionId, PathBuf> = args.kubeconfigs.iter().cloned().collect();
+    regions.extend(kubeconfigs.keys().cloned());
     show::starting(&regions, data.path(), &data.log());
     let plan = Plan {
         regions: regions.iter().cloned().collect(),
+        kubeconfigs,
         plugin_dir,
         database_url: args.database_url.clone(),
         listen: args.listen,
@@ -70,7 +74,7 @@ pub async fn run(args: DevArgs) -> Result<(), Failure> {
     };
     let walk = Walk {
         client: Client::local(machine.addr()).await?,
-        clusters: machine.clusters(),
+        clusters: machine.clusters().clone(),
         document,
         args,
         started,
@@ -86,7 +90,7 @@ pub async fn run(args: DevArgs) -> Result<(), Failure> {
 /// The way from the file to the proof, as a user goes it.
 struct Walk {
     client: Client,
-    clusters: BTreeMap<RegionId, kube::Client>,
+    clusters: BTreeMap<RegionId, Access>,
     document: Document,
     args: DevArgs,
     /// Before any plane was.
@@ -121,7 +125,8 @@ impl Walk {
     }
 
     async fn apply(&self) -> Result<ApplyStateResponse, Failure> {
-        let response = apply::apply(&self.client, self.document.request.clone(), &self.document).await?;
+        let request = ApplyStateRequest { author: consent::author(None), ..self.document.request.clone() };
+        let response = apply::apply(&self.client, request, &self.document).await?;
         let applied = Applied::from(response.clone());
         eprintln!("{}", outcome::summary(&applied));
         output::warnings(&applied.warnings);

@@ -9,12 +9,9 @@ use senren_api::{RegionId, SiteName, v1::ResourceStatus};
 use tokio::{task::JoinSet, time::Instant};
 
 use super::{
-    machine::NAMESPACE_PREFIX,
-    prove::{Place, Proof, prove, prove_replicas},
+    machine::{Access, NAMESPACE_PREFIX},
+    prove::{Finding, Place, prove, prove_replicas},
 };
-
-/// The only type that we know how to prove.
-pub const PROVABLE: &str = "redis";
 
 /// Region and name.
 pub type Key = (String, String);
@@ -23,7 +20,7 @@ pub type Key = (String, String);
 pub struct Proofs {
     begin: Instant,
     deadline: Instant,
-    clusters: BTreeMap<RegionId, kube::Client>,
+    clusters: BTreeMap<RegionId, Access>,
     value: String,
     started: BTreeSet<String>,
     running: JoinSet<(Key, Found)>,
@@ -32,7 +29,7 @@ pub struct Proofs {
 /// What came of them.
 pub struct Results {
     found: BTreeMap<Key, Found>,
-    clusters: BTreeMap<RegionId, kube::Client>,
+    clusters: BTreeMap<RegionId, Access>,
     value: String,
     deadline: Instant,
 }
@@ -42,28 +39,28 @@ pub struct Results {
 pub struct Found {
     /// From the apply to its end.
     pub after: Duration,
-    /// The proof, or why there is none.
-    pub proof: anyhow::Result<Proof>,
+    /// What was found.
+    pub finding: Finding,
 }
 
 impl Proofs {
     /// Times are counted from `begin`, the apply; nothing is tried after `deadline`.
-    pub fn new(begin: Instant, deadline: Instant, clusters: BTreeMap<RegionId, kube::Client>) -> Self {
+    pub fn new(begin: Instant, deadline: Instant, clusters: BTreeMap<RegionId, Access>) -> Self {
         let value = format!("written by senren dev at {}", jiff::Zoned::now().strftime("%F %T"));
         Self { begin, deadline, clusters, value, started: BTreeSet::new(), running: JoinSet::new() }
     }
 
     /// Starts the proof of a ready database, once.
     pub fn start(&mut self, status: &ResourceStatus) {
-        if status.r#type != PROVABLE || status.deleting || !self.started.insert(status.uid.clone()) {
+        if status.deleting || !self.started.insert(status.uid.clone()) {
             return;
         }
         let Some(place) = Place::of(status, &self.clusters) else { return };
         let (status, value) = (status.clone(), self.value.clone());
         let (begin, deadline) = (self.begin, self.deadline);
         self.running.spawn(async move {
-            let proof = prove(&place, &status, &value, deadline).await;
-            ((status.region, status.name), Found { after: begin.elapsed(), proof })
+            let finding = prove(&place, &status, &value, deadline).await;
+            ((status.region, status.name), Found { after: begin.elapsed(), finding })
         });
     }
 
@@ -87,7 +84,7 @@ impl Results {
     }
 
     /// All of it.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Found> {
+    pub fn iter(&self) -> impl Iterator<Item = &Found> {
         self.found.values()
     }
 
@@ -97,21 +94,27 @@ impl Results {
             let Some(found) = self.found.get_mut(&(status.region.clone(), status.name.clone())) else {
                 continue;
             };
-            let (Ok(proof), Some(place)) = (&mut found.proof, Place::of(status, &self.clusters)) else {
+            let (Finding::Proven(proof), Some(place)) =
+                (&mut found.finding, Place::of(status, &self.clusters))
+            else {
                 continue;
             };
             match prove_replicas(&place, status, &self.value, self.deadline).await {
                 Ok(replicated) => proof.replicated = replicated,
-                Err(error) => found.proof = Err(error),
+                Err(error) => found.finding = Finding::Failed(error),
             }
         }
     }
 }
 
 impl Place {
-    fn of(status: &ResourceStatus, clusters: &BTreeMap<RegionId, kube::Client>) -> Option<Self> {
-        let cluster = clusters.get(&status.region.parse().ok()?)?.clone();
+    fn of(status: &ResourceStatus, clusters: &BTreeMap<RegionId, Access>) -> Option<Self> {
+        let access = clusters.get(&status.region.parse().ok()?)?;
         let site = SiteName::from_request(&status.site).ok()?;
-        Some(Self { cluster, namespace: senren_reconcile::names::namespace(NAMESPACE_PREFIX, &site) })
+        Some(Self {
+            cluster: access.client.clone(),
+            embedded: access.embedded,
+            namespace: senren_reconcile::names::namespace(NAMESPACE_PREFIX, &site),
+        })
     }
 }

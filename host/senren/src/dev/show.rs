@@ -9,8 +9,8 @@ use senren_api::{
 };
 
 use super::{
-    proofs::{Found, PROVABLE, Results},
-    prove::{KEY, Proof},
+    proofs::{Found, Results},
+    prove::{Finding, Proof},
 };
 use crate::{
     client::{Client, Endpoint},
@@ -40,27 +40,34 @@ pub fn problems(regions: &[Region]) {
 /// The resources and what was found out about each.
 pub fn table(resources: &[ResourceStatus], proofs: &Results) -> Result<(), Failure> {
     let resources: Vec<Resource> = resources.iter().cloned().map(Resource::from).collect();
-    let mut text = table::resources(&resources, Timestamp::now()).render();
+    let simulated = |resource: &Resource| {
+        let found = proofs.of(&resource.region, &resource.name)?;
+        matches!(found.finding, Finding::Simulated { .. }).then(|| "simulated".to_owned())
+    };
+    let mut text = table::resources_with(&resources, Timestamp::now(), simulated).render();
     text.push('\n');
     for resource in &resources {
         let found = proofs.of(&resource.region, &resource.name);
-        text += &format!("{} {}: {}\n", resource.region, resource.name, told(resource, found));
+        text += &format!("{} {}: {}\n", resource.region, resource.name, told(found));
     }
     output::print(&text)
 }
 
-fn told(resource: &Resource, found: Option<&Found>) -> String {
-    match found {
-        Some(Found { after, proof: Ok(proof) }) => proven(proof, *after),
-        Some(Found { proof: Err(error), .. }) => format!("NOT proven: {error:#}"),
-        None if resource.r#type != PROVABLE => "no proof is known for its type".into(),
-        None => "NOT proven: it did not get ready".into(),
+fn told(found: Option<&Found>) -> String {
+    let Some(Found { after, finding }) = found else { return "NOT proven: it did not get ready".into() };
+    match finding {
+        Finding::Proven(proof) => proven(proof, *after),
+        Finding::Failed(error) => format!("NOT proven: {error:#}"),
+        Finding::Simulated { why, provable: true } => format!("NOT proven: it is only simulated: {why}"),
+        Finding::Simulated { why, provable: false } => format!("simulated: {why}"),
+        Finding::NoProof => "no proof is known for its type".into(),
+        Finding::Elsewhere => "not tried from here: its address is inside its cluster".into(),
     }
 }
 
 fn proven(proof: &Proof, after: std::time::Duration) -> String {
     let ping = proof.ping.as_secs_f64() * 1000.0;
-    let mut text = format!("PING ({ping:.2} ms), SET and GET work");
+    let mut text = format!("PING ({ping:.2} ms), {}", proof.works);
     if proof.password.is_some() {
         text += ", with its password";
     }
@@ -76,13 +83,21 @@ fn proven(proof: &Proof, after: std::time::Duration) -> String {
 
 /// The result in one line, or as a failure.
 pub fn verdict(proofs: &Results) -> Result<(), Failure> {
-    let count = proofs.iter().len();
-    let failed = proofs.iter().filter(|found| found.proof.is_err()).count();
+    let count = |wanted: fn(&Finding) -> bool| proofs.iter().filter(|found| wanted(&found.finding)).count();
+    let proven = count(|finding| matches!(finding, Finding::Proven(_)));
+    let failed =
+        count(|finding| matches!(finding, Finding::Failed(_) | Finding::Simulated { provable: true, .. }));
+    let other = count(|_| true) - proven - failed;
     if failed > 0 {
-        return Err(Failure::new(Exit::Failed, format!("{failed} of {count} databases could not be proven")));
+        let message = format!("{failed} of {} databases could not be proven", proven + failed);
+        return Err(Failure::new(Exit::Failed, message));
     }
     let slowest = proofs.iter().map(|found| found.after).max().unwrap_or_default();
-    output::print(&format!("{} proven, the last one {} after the apply", databases(count), seconds(slowest)))
+    let mut text = format!("{} proven, the last one {} after the apply", databases(proven), seconds(slowest));
+    if other > 0 {
+        text += &format!("; {other} more cannot be from here, see above");
+    }
+    output::print(&text)
 }
 
 fn databases(count: usize) -> String {
@@ -96,22 +111,15 @@ fn seconds(duration: std::time::Duration) -> String {
 /// How to go on from a second terminal.
 pub fn hints(endpoint: &Endpoint, file: &Path, resources: &[ResourceStatus], proofs: &Results) {
     let mut text = String::from("\nFrom a second terminal:\n");
-    let default = endpoint.to_string().ends_with(":7443");
-    if !default {
+    if !endpoint.to_string().ends_with(":7443") {
         text += &format!("  export SENREN_ENDPOINT={endpoint}\n");
     }
     for resource in resources {
         let found = proofs.of(&resource.region, &resource.name);
-        let (Some(Found { proof: Ok(proof), .. }), Some(endpoint)) = (found, resource.endpoints.first())
-        else {
-            continue;
-        };
+        let Some(Found { finding: Finding::Proven(proof), .. }) = found else { continue };
         let auth =
             proof.password.as_ref().map(|password| format!("REDISCLI_AUTH={password} ")).unwrap_or_default();
-        text += &format!(
-            "  {auth}redis-cli -h {} -p {} get {KEY}   # {} in {}\n",
-            endpoint.host, endpoint.port, resource.name, resource.region
-        );
+        text += &format!("  {auth}redis-cli {}   # {} in {}\n", proof.look, resource.name, resource.region);
     }
     text += "  senren status --watch\n";
     text += &format!("  senren apply -f {} --wait   # after you changed it\n", file.display());

@@ -68,22 +68,49 @@ pub fn run(args: &[&str]) -> Ended {
     senren(args).output().unwrap().into()
 }
 
-/// Runs `command` on a terminal of its own, on which `typed` is typed.
-pub fn on_terminal(command: &Command, typed: &str) -> Ended {
-    let quoted = |text: &std::ffi::OsStr| format!("'{}'", text.to_str().unwrap());
-    let line = std::iter::once(command.get_program()).chain(command.get_args()).map(quoted);
-    let mut script = Command::new("script");
-    script.args(["-qec", &line.collect::<Vec<_>>().join(" "), "/dev/null"]);
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => script.env(name, value),
-            None => script.env_remove(name),
-        };
+/// A command that runs on a terminal of its own, which `script` makes.
+pub struct Terminal {
+    child: Child,
+    output: std::process::ChildStdout,
+    shown: Vec<u8>,
+}
+
+impl Terminal {
+    fn new(command: &Command) -> Self {
+        let quoted = |text: &std::ffi::OsStr| format!("'{}'", text.to_str().unwrap());
+        let line = std::iter::once(command.get_program()).chain(command.get_args()).map(quoted);
+        let mut script = Command::new("script");
+        script.args(["-qec", &line.collect::<Vec<_>>().join(" "), "/dev/null"]).env_remove("NO_COLOR");
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => script.env(name, value),
+                None => script.env_remove(name),
+            };
+        }
+        let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let output = child.stdout.take().unwrap();
+        Self { child, output, shown: Vec::new() }
     }
-    let mut child =
-        script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(typed.as_bytes()).unwrap();
-    child.wait_with_output().unwrap().into()
+
+    /// Until it shows `part`.
+    pub fn wait_for(&mut self, part: &str) {
+        while !String::from_utf8_lossy(&self.shown).contains(part) {
+            let mut bytes = [0; 4096];
+            let read = self.output.read(&mut bytes).unwrap();
+            assert!(read > 0, "no {part:?} in:\n{}", String::from_utf8_lossy(&self.shown));
+            self.shown.extend_from_slice(&bytes[..read]);
+        }
+    }
+
+    /// Types `answer`, and returns what it ended with; all that was shown is in `stdout`.
+    pub fn answer(mut self, answer: &str) -> Ended {
+        let mut input = self.child.stdin.take().unwrap();
+        input.write_all(answer.as_bytes()).unwrap();
+        // The terminal's end of file comes when the command has ended: `script` would hang up on it before.
+        self.output.read_to_end(&mut self.shown).unwrap();
+        let status = self.child.wait().unwrap().code();
+        Ended { status, stdout: String::from_utf8(self.shown).unwrap(), stderr: String::new() }
+    }
 }
 
 /// A loopback address that was free a moment ago.
@@ -117,11 +144,16 @@ impl Dev {
 
     /// As [`Dev::start`], in `dir`, which stays.
     pub fn start_in(dir: &Path, content: &str) -> Self {
+        Self::start_with(dir, content, &[])
+    }
+
+    /// As [`Dev::start_in`], with further arguments.
+    pub fn start_with(dir: &Path, content: &str, args: &[&str]) -> Self {
         let file = dir.join("state.yaml");
         fs::write(&file, content).unwrap();
         let addr = free_addr();
         let output = fs::File::create(dir.join("output")).unwrap();
-        let child = command(dir, &file, addr, &[])
+        let child = command(dir, &file, addr, args)
             .stdout(output.try_clone().unwrap())
             .stderr(output)
             .spawn()
@@ -181,7 +213,12 @@ impl Dev {
 
     /// Runs a command on a terminal, where `answer` is typed; what the terminal shows is in `stdout`.
     pub fn run_on_terminal(&self, args: &[&str], answer: &str) -> Ended {
-        on_terminal(senren(args).env("SENREN_ENDPOINT", &self.endpoint), answer)
+        self.terminal(args).answer(answer)
+    }
+
+    /// A command on a terminal.
+    pub fn terminal(&self, args: &[&str]) -> Terminal {
+        Terminal::new(senren(args).env("SENREN_ENDPOINT", &self.endpoint))
     }
 
     /// Sends a signal, and returns the status it ended with.

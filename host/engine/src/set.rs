@@ -96,8 +96,9 @@ impl PluginSet {
         self.plugins.push(plugin);
     }
 
-    /// Names that address something must be one plugin's: of the plugin, of its types, of its custom resources.
-    fn conflict(&self, plugin: &Plugin) -> Option<String> {
+    /// Why a plugin can't be among these: names that address something must be one plugin's, of the plugin, of its types,
+    /// of its custom resources.
+    pub fn conflict(&self, plugin: &Plugin) -> Option<String> {
         let name = &plugin.descriptor().name;
         if let Some(other) = self.plugins.iter().find(|other| other.descriptor().name == *name) {
             return Some(format!(

@@ -6,14 +6,20 @@
 
 use std::{collections::BTreeMap, collections::HashSet, fmt};
 
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::{
+    api::core::v1::Namespace, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
 use kube::{
     Api, Client,
-    api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions},
+    api::{
+        ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions,
+    },
+    core::GroupVersionKind,
 };
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use senren_api::{RegionId, ResourceKey, SiteName};
 use senren_reconcile::{names, within};
+use senren_telemetry::trace;
 use serde_json::{Value, json};
 
 use crate::{cr::Cr, desired::Desired};
@@ -26,8 +32,8 @@ pub(crate) struct Cluster {
     pub client: Client,
     pub region: RegionId,
     pub prefix: String,
-    /// How the custom resources of each type are addressed.
-    pub types: BTreeMap<String, ApiResource>,
+    /// How the custom resources of each type are addressed that was ever served here.
+    types: RwLock<BTreeMap<String, ApiResource>>,
     /// Namespaces that were there when we looked.
     namespaces: Mutex<HashSet<String>>,
 }
@@ -74,12 +80,38 @@ pub(crate) fn is_code(error: &kube::Error, code: u16) -> bool {
 impl Cluster {
     /// For the plane of `region`, whose namespaces start with `prefix`.
     pub fn new(client: Client, region: RegionId, prefix: String) -> Self {
-        Self { client, region, prefix, types: BTreeMap::new(), namespaces: Mutex::default() }
+        Self { client, region, prefix, types: RwLock::default(), namespaces: Mutex::default() }
     }
 
-    fn crs(&self, type_name: &str, site: &SiteName) -> Option<Api<DynamicObject>> {
-        let namespace = names::namespace(&self.prefix, site);
-        Some(Api::namespaced_with(self.client.clone(), &namespace, self.types.get(type_name)?))
+    /// How the custom resources of a type are addressed from now on.
+    pub fn set_address(&self, type_name: &str, resource: &ApiResource) {
+        self.types.write().insert(type_name.to_owned(), resource.clone());
+    }
+
+    /// How the custom resources of a type are addressed. `None`: no plugin served it since this process started.
+    pub fn address(&self, type_name: &str) -> Option<ApiResource> {
+        self.types.read().get(type_name).cloned()
+    }
+
+    /// As [`Self::address`]; where no plugin says it, the definition that is in the cluster does.
+    async fn find_address(&self, type_name: &str) -> Result<Option<ApiResource>, kube::Error> {
+        if let Some(resource) = self.address(type_name) {
+            return Ok(Some(resource));
+        }
+        let api: Api<CustomResourceDefinition> = Api::all(self.client.clone());
+        let params = ListParams::default().labels(&format!("{}={type_name}", names::TYPE));
+        let found = within(api.list(&params)).await?;
+        Ok(found.items.into_iter().find(|found| found.spec.group == senren_api::GROUP).map(|found| {
+            let names = found.spec.names;
+            ApiResource::from_gvk_with_plural(
+                &GroupVersionKind::gvk(senren_api::GROUP, senren_api::CR_VERSION, &names.kind),
+                &names.plural,
+            )
+        }))
+    }
+
+    fn crs(&self, resource: &ApiResource, site: &SiteName) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), &names::namespace(&self.prefix, site), resource)
     }
 
     fn parse(&self, type_name: &str, object: DynamicObject) -> Option<Cr> {
@@ -90,9 +122,10 @@ impl Cluster {
     pub async fn apply(&self, desired: &Desired, spec: &Value) -> Result<Cr, WriteError> {
         let Desired { key, type_name, .. } = desired;
         let what = format!("apply custom resource {key} of type {type_name}");
-        let (Some(api), Some(resource)) = (self.crs(type_name, &key.site), self.types.get(type_name)) else {
+        let Some(resource) = self.address(type_name) else {
             return Err(WriteError::Failed(format!("{what}: nobody serves the type any more")));
         };
+        let api = self.crs(&resource, &key.site);
         self.ensure_namespace(&key.site).await?;
         let mut annotations = BTreeMap::from([
             (names::UID, desired.uid.clone()),
@@ -101,6 +134,7 @@ impl Cluster {
         if desired.protected {
             annotations.insert(names::DELETION_PROTECTION, "true".into());
         }
+        annotations.extend(trace::current().map(|identity| (names::TRACEPARENT, identity)));
         let object = json!({
             "apiVersion": resource.api_version,
             "kind": resource.kind,
@@ -133,7 +167,10 @@ impl Cluster {
     /// Begins the deletion of exactly this one, as it was read. `None`: it is gone; otherwise as it is now.
     pub async fn delete(&self, cr: &Cr) -> Result<Option<Cr>, WriteError> {
         let what = format!("delete custom resource {} of type {}", cr.key, cr.type_name);
-        let Some(api) = self.crs(&cr.type_name, &cr.key.site) else { return Ok(None) };
+        let resource =
+            self.find_address(&cr.type_name).await.map_err(|error| WriteError::of(&what, &error))?;
+        let Some(resource) = resource else { return Ok(None) };
+        let api = self.crs(&resource, &cr.key.site);
         let mut current = cr.clone();
         loop {
             let params = DeleteParams {
@@ -166,8 +203,11 @@ impl Cluster {
 
     /// The custom resource as the API server has it now. `None`: there is none, or none of ours.
     pub async fn find(&self, type_name: &str, key: &ResourceKey) -> Result<Option<Cr>, WriteError> {
-        let Some(api) = self.crs(type_name, &key.site) else { return Ok(None) };
-        match within(api.get_opt(key.name.as_str())).await {
+        let read = async {
+            let Some(resource) = self.find_address(type_name).await? else { return Ok(None) };
+            within(self.crs(&resource, &key.site).get_opt(key.name.as_str())).await
+        };
+        match read.await {
             Ok(object) => Ok(object.and_then(|object| self.parse(type_name, object))),
             Err(error) => {
                 Err(WriteError::of(format!("read custom resource {key} of type {type_name}"), &error))

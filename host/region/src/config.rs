@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use senren_api::RegionId;
 use senren_reconcile::{ApiKind, Settings, default_allowed_kinds};
+use senren_telemetry::Readiness;
 use serde_json::Value;
 
 /// Settings of each plugin, by its name.
@@ -56,6 +57,10 @@ pub struct RegionConfig {
         value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1024)
     )]
     pub concurrency: usize,
+
+    /// Nothing to set: where the plane says whether it is ready.
+    #[arg(skip)]
+    pub readiness: Readiness,
 }
 
 impl RegionConfig {
@@ -71,6 +76,7 @@ impl RegionConfig {
             heartbeat_interval: Duration::from_secs(10),
             resync_interval: Duration::from_secs(600),
             concurrency: 16,
+            readiness: Readiness::default(),
         }
     }
 
@@ -82,7 +88,6 @@ impl RegionConfig {
                 [] => default_allowed_kinds(),
                 kinds => kinds.to_vec(),
             },
-            plugin_config: self.plugin_config.clone(),
             resync: self.resync_interval,
             concurrency: self.concurrency,
             ..Settings::new(self.region_id.clone())

@@ -60,6 +60,11 @@ impl Crs {
         self.entries.lock().keys().cloned().collect()
     }
 
+    /// True where there is one of this type.
+    pub fn any_of(&self, type_name: &str) -> bool {
+        self.entries.lock().values().flatten().any(|cr| cr.type_name == type_name)
+    }
+
     /// Every one.
     pub fn all(&self) -> Vec<Arc<Cr>> {
         self.entries.lock().values().flatten().cloned().collect()
@@ -95,20 +100,24 @@ impl Crs {
     }
 }
 
+/// What a problem with the watch of a type goes by.
+pub(crate) fn subject(type_name: &str) -> String {
+    format!("watch of type {type_name}")
+}
+
 /// Keeps the custom resources of one type up to date, for ever. `ready` tells when all are known.
 pub(crate) async fn watch_type(
     plane: &Plane,
     type_name: &str,
     resource: &ApiResource,
-    ready: &watch::Sender<usize>,
+    ready: &watch::Sender<bool>,
 ) {
     let api: Api<DynamicObject> = Api::all_with(plane.cluster.client.clone(), resource);
     let config = watcher::Config::default().labels(&names::plane_selector(&plane.region));
     let mut events = std::pin::pin!(watcher::watcher(api, config).default_backoff());
     let parse = |object| Cr::parse(type_name, &plane.prefix, &plane.region, object);
     let mut listed: HashSet<String> = HashSet::new();
-    let mut first = true;
-    let subject = format!("watch of type {type_name}");
+    let subject = subject(type_name);
     loop {
         match events.try_next().await {
             Ok(None) => return,
@@ -132,9 +141,7 @@ pub(crate) async fn watch_type(
                 let unlisted =
                     |cr: &&Arc<Cr>| cr.type_name == type_name && !listed.contains(&cr.kubernetes_uid);
                 known.iter().filter(unlisted).for_each(|cr| plane.see_gone(cr));
-                if std::mem::take(&mut first) {
-                    ready.send_modify(|count| *count += 1);
-                }
+                ready.send_replace(true);
             }
             Ok(Some(Event::Apply(object))) => parse(object).into_iter().for_each(|cr| plane.see(cr)),
             Ok(Some(Event::Delete(object))) => parse(object).iter().for_each(|cr| plane.see_gone(cr)),

@@ -148,6 +148,14 @@ impl DesiredSet {
         self.resources.keys()
     }
 
+    /// Every name under which something of this type should be.
+    pub fn keys_of(&self, type_name: &str) -> impl Iterator<Item = &ResourceKey> {
+        self.resources
+            .values()
+            .filter(move |desired| desired.type_name == type_name)
+            .map(|desired| &desired.key)
+    }
+
     /// `None`: it isn't known yet whether this uid is desired.
     pub fn wants(&self, known: &Known) -> Option<bool> {
         let wanted = || self.resources.get(&known.key).is_some_and(|desired| desired.uid == known.uid);

@@ -44,10 +44,12 @@ pub async fn beat(plane: &Plane, confirmed: &Confirmed) -> Result<(), BusError> 
     };
     plane.bus.publish(codec::encode_report(plane.bus.topics(), &message)).await?;
     metrics::counter!("senren_region_heartbeats_total").increment(1);
+    plane.gauges.resources(&plane.crs.all());
     Ok(())
 }
 
 fn plugins(plane: &Plane) -> Vec<PluginInfo> {
+    let notices = plane.notices.lock();
     let info = |(name, served): (&str, &senren_engine::Served)| {
         let descriptor = served.plugin.descriptor();
         PluginInfo {
@@ -57,7 +59,7 @@ fn plugins(plane: &Plane) -> Vec<PluginInfo> {
             version: descriptor.version.clone(),
             digest: served.plugin.digest().to_owned(),
             spec_schema_json: served.resource_type.wit.spec_schema.clone(),
-            notice: String::new(),
+            notice: notices.get(name).cloned().unwrap_or_default(),
         }
     };
     plane.plugins.current().iter().map(info).collect()

@@ -11,7 +11,7 @@ use senren_api::{state::slots, v1::RegionalState};
 use senren_bus::{BusError, Event, From};
 use tokio::sync::Notify;
 
-use crate::{intake, plane::Plane};
+use crate::{STATE_TOPIC, intake, plane::Plane};
 
 /// States that wait for intake.
 #[derive(Default)]
@@ -84,6 +84,7 @@ pub(crate) async fn read(plane: &Arc<Plane>, inbox: &Inbox) -> Result<std::conve
         match event {
             Event::CaughtUp => {
                 tracing::debug!(topic, "caught up");
+                plane.config.readiness.ready(STATE_TOPIC);
                 inbox.open();
             }
             Event::Record(delivery) => {

@@ -19,36 +19,46 @@ mod config;
 mod cr;
 mod crs;
 mod desired;
+mod gauges;
 mod inbox;
 mod memory;
 mod plane;
+mod plugins;
 mod problems;
 mod retry;
 mod roll;
+mod traces;
+mod watches;
 
 pub mod heartbeat;
 pub mod intake;
 pub mod report;
 
-use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use senren_bus::Bus;
-use senren_engine::{Engine, PluginSet, Plugins};
-use senren_reconcile::{ApiKind, Reconciler};
+use senren_engine::{Engine, Plugins};
+use senren_reconcile::Reconciler;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use config::{PluginConfig, RegionConfig};
 pub use plane::{OpenError, Plane};
+pub use plugins::manifest::Manifest;
 
 use heartbeat::Confirmed;
 use inbox::Inbox;
+use plugins::Shelf;
 use retry::backoff;
 
 /// How many reports are on their way at once.
 const REPORTERS: usize = 16;
+
+/// What a regional plane can't do without, at start. Later it goes on with what it has.
+const CLUSTER: &str = "cluster";
+const STATE_TOPIC: &str = "state topic";
 
 /// At the soonest, so long after a heartbeat comes one that only has news.
 const NEWS_SPACING: Duration = Duration::from_millis(100);
@@ -61,17 +71,21 @@ pub async fn run(
     engine: Engine,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let (plugins, problems) = load(&engine, &config).await?;
+    config.readiness.wait(CLUSTER, "it is not claimed yet");
+    config.readiness.wait(STATE_TOPIC, "it is not read to its end yet");
+    let shelf = Shelf::open(&engine, &config).await;
+    let plugins = Plugins::new(shelf.set());
     let Some(plane) = open(&config, &client, &bus, &plugins, &shutdown).await? else { return Ok(()) };
-    for (subject, problem) in problems {
-        plane.problems.set(&subject, problem);
-    }
+    plane.config.readiness.ready(CLUSTER);
+    // Whoever drops this instead of waiting stops the watches, too.
+    let _watches = plane.watches.stop.clone().drop_guard();
     let mut tasks = JoinSet::new();
     let reconciler = Arc::new(Reconciler::new(client, plugins, config.reconcile_settings()));
     // Knows by itself how to end: with the steps that have begun.
     tasks.spawn(senren_reconcile::run(reconciler, shutdown.clone()));
     spawn(&mut tasks, &shutdown, beat(Arc::clone(&plane)));
-    plane.watch(&mut tasks, &shutdown).await;
+    shutdown.run_until_cancelled(plane.watch()).await;
+    spawn(&mut tasks, &shutdown, plugins::follow(Arc::clone(&plane), shelf));
     let inbox = Arc::new(Inbox::default());
     spawn(&mut tasks, &shutdown, read(Arc::clone(&plane), Arc::clone(&inbox)));
     spawn(&mut tasks, &shutdown, take_in(Arc::clone(&plane), inbox));
@@ -82,6 +96,7 @@ pub async fn run(
     while let Some(ended) = tasks.join_next().await {
         ended.context("a part of the regional plane broke")?;
     }
+    plane.stop().await;
     Ok(())
 }
 
@@ -95,82 +110,6 @@ fn spawn(
     tasks.spawn(async move {
         shutdown.run_until_cancelled(part).await;
     });
-}
-
-/// Loads the plugins. One that can't be loaded keeps none of the others away.
-async fn load(engine: &Engine, config: &RegionConfig) -> anyhow::Result<(Plugins, Vec<(String, String)>)> {
-    let (engine, dir) = (engine.clone(), config.plugin_dir.clone());
-    let (set, problems) = tokio::task::spawn_blocking(move || PluginSet::load_dir(&engine, &dir))
-        .await
-        .context("load the plugins")?;
-    for (type_name, served) in set.iter() {
-        let descriptor = served.plugin.descriptor();
-        tracing::info!(
-            r#type = type_name,
-            plugin = descriptor.name,
-            version = descriptor.version,
-            "plugin loaded"
-        );
-    }
-    let mut said = Vec::new();
-    for problem in problems {
-        let message = format!("plugin {}: {}", problem.file.display(), problem.message);
-        tracing::error!("{message}");
-        said.push((format!("plugin {}", problem.file.display()), message));
-    }
-    said.extend(unusable_settings(&set, config));
-    let (set, refused) = allowed(set, config);
-    said.extend(refused);
-    if set.iter().next().is_none() {
-        let message = format!("no plugin in {}: this region can run nothing", config.plugin_dir.display());
-        tracing::warn!("{message}");
-        said.push(("plugins".into(), message));
-    }
-    Ok((Plugins::new(set), said))
-}
-
-/// Settings that a plugin doesn't take: its resources stay as they are, and say so, until that is corrected.
-fn unusable_settings(set: &PluginSet, config: &RegionConfig) -> Vec<(String, String)> {
-    let mut said = Vec::new();
-    for plugin in set.plugins() {
-        let name = &plugin.descriptor().name;
-        for violation in plugin.configure(config.plugin_config.get(name)).err().into_iter().flatten() {
-            let at = format!("PLUGIN_CONFIG at /{name}{}", violation.path);
-            tracing::error!("{at}: {}", violation.message);
-            said.push((at.clone(), format!("{at}: {}", violation.message)));
-        }
-    }
-    let known = |name: &&String| set.plugins().any(|plugin| plugin.descriptor().name == **name);
-    for name in config.plugin_config.keys().filter(|name| !known(name)) {
-        tracing::warn!(
-            "PLUGIN_CONFIG has settings for plugin {name:?}, which is not in the plugin directory"
-        );
-    }
-    said
-}
-
-/// Puts aside what owns kinds that the operator doesn't allow: it could never bring about what it wants.
-fn allowed(set: PluginSet, config: &RegionConfig) -> (PluginSet, Vec<(String, String)>) {
-    let allowed = config.reconcile_settings().allowed_kinds;
-    let (mut usable, mut said) = (Vec::new(), Vec::new());
-    for plugin in set.plugins() {
-        let owned = plugin.types().iter().flat_map(|ty| &ty.wit.owns).map(ApiKind::from);
-        let lacking: BTreeSet<String> =
-            owned.filter(|kind| !allowed.contains(kind)).map(|kind| kind.to_string()).collect();
-        if lacking.is_empty() {
-            usable.push(plugin.clone());
-            continue;
-        }
-        let message = format!(
-            "plugin {} is not used, because it makes objects of kinds that this region does not allow: {}; add them to \
-             ALLOWED_KINDS and to the plane's ClusterRole, or remove the plugin",
-            plugin.origin(),
-            lacking.into_iter().collect::<Vec<_>>().join(", "),
-        );
-        tracing::error!("{message}");
-        said.push((format!("kinds of {}", plugin.descriptor().name), message));
-    }
-    (PluginSet::of(usable).0, said)
 }
 
 /// Opens the plane as soon as the Kubernetes API lets it. `None`: shut down before that.
@@ -187,7 +126,10 @@ async fn open(
             None => return Ok(None),
             Some(Ok(plane)) => return Ok(Some(plane)),
             Some(Err(OpenError::Refused(message))) => anyhow::bail!(message),
-            Some(Err(OpenError::Failed(error))) => tracing::warn!("not started yet, trying again: {error:#}"),
+            Some(Err(OpenError::Failed(error))) => {
+                config.readiness.wait(CLUSTER, format!("{error:#}"));
+                tracing::warn!(region = %config.region_id, "not started yet, trying again: {error:#}");
+            }
         }
         if shutdown.run_until_cancelled(tokio::time::sleep(backoff(failures))).await.is_none() {
             return Ok(None);

@@ -2,7 +2,7 @@
 //! [`crate::heartbeat`]; what runs them is in [`crate::run`].
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -10,16 +10,14 @@ use std::{
 };
 
 use anyhow::Context as _;
+use futures::future::join_all;
+use kube::api::ApiResource;
 use parking_lot::Mutex;
 use senren_api::{RegionId, ResourceKey};
 use senren_bus::Bus;
-use senren_engine::{Plugin, PluginSet, Plugins, Served};
+use senren_engine::{Plugin, PluginSet, Plugins};
 use senren_reconcile::{crd, resource};
-use tokio::{
-    sync::{Notify, watch},
-    task::JoinSet,
-};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::Notify;
 
 use crate::{
     RegionConfig,
@@ -29,12 +27,15 @@ use crate::{
     cr::Cr,
     crs::{self, Crs, Seen},
     desired::{DesiredSet, Marks},
+    gauges::Gauges,
     intake::{Trouble, Verdicts, Work},
     memory::{Known, Memory, Snapshot},
     problems::Problems,
     report::Said,
     retry::Retries,
     roll::Roll,
+    traces::Traces,
+    watches::Watches,
 };
 
 /// The plane of one region.
@@ -47,6 +48,7 @@ pub struct Plane {
     pub(crate) cluster: Cluster,
     pub(crate) cluster_uid: String,
     pub(crate) crs: Crs,
+    pub(crate) watches: Watches,
     pub(crate) desired: Mutex<DesiredSet>,
     /// What was taken in wholly.
     pub(crate) applied: Mutex<Marks>,
@@ -62,6 +64,10 @@ pub struct Plane {
     pub(crate) board: Board,
     pub(crate) said: Said,
     pub(crate) problems: Problems,
+    /// What is not as it should be about a type that is served.
+    pub(crate) notices: Mutex<BTreeMap<String, String>>,
+    pub(crate) traces: Traces,
+    pub(crate) gauges: Gauges,
     /// Rung when the heartbeat has something new to say.
     pub(crate) news: Notify,
     sequence: AtomicU64,
@@ -88,17 +94,16 @@ impl Plane {
         plugins: Plugins,
     ) -> Result<Arc<Self>, OpenError> {
         let (region, prefix) = (config.region_id.clone(), config.namespace_prefix.clone());
-        let mut cluster = Cluster::new(client, region.clone(), prefix.clone());
+        let cluster = Cluster::new(client, region.clone(), prefix.clone());
         let cluster_uid = claim(&cluster).await.map_err(|error| match error {
             ClaimError::Refused(message) => OpenError::Refused(message),
             ClaimError::Failed(error) => OpenError::Failed(error),
         })?;
         let problems = Problems::default();
         install(&cluster, &plugins, &problems).await?;
-        let addressed = |(name, served): (&str, &Served)| {
-            (name.to_owned(), resource::api_resource(&served.resource_type.wit))
-        };
-        cluster.types = plugins.current().iter().map(addressed).collect();
+        for (type_name, served) in plugins.current().iter() {
+            cluster.set_address(type_name, &resource::api_resource(&served.resource_type.wit));
+        }
         let (memory, snapshot) = Memory::load(&cluster).await.context("read what was taken in before")?;
         let roll = Roll::default();
         snapshot.unvouched.into_iter().for_each(|known| roll.learn(known));
@@ -111,6 +116,7 @@ impl Plane {
             cluster,
             cluster_uid,
             crs: Crs::default(),
+            watches: Watches::default(),
             desired: Mutex::new(DesiredSet::resume(snapshot.applied.clone())),
             applied: Mutex::new(snapshot.applied),
             memory,
@@ -124,32 +130,61 @@ impl Plane {
             board: Board::default(),
             said: Said::default(),
             problems,
+            notices: Mutex::default(),
+            traces: Traces::default(),
+            gauges: Gauges::default(),
             news: Notify::new(),
             sequence: AtomicU64::new(0),
             complete: AtomicBool::new(false),
         }))
     }
 
-    /// Keeps the custom resources known, by tasks that end with `shutdown`. Returns when all that are there are known.
-    pub async fn watch(self: &Arc<Self>, tasks: &mut JoinSet<()>, shutdown: &CancellationToken) {
-        let ready = watch::Sender::new(0);
-        for (type_name, resource) in self.cluster.types.clone() {
-            let (plane, ready, shutdown) = (Arc::clone(self), ready.clone(), shutdown.clone());
-            tasks.spawn(async move {
-                let watching = crs::watch_type(&plane, &type_name, &resource, &ready);
-                shutdown.run_until_cancelled(watching).await;
-            });
-        }
-        let all = self.cluster.types.len();
-        let mut progress = ready.subscribe();
-        let known = async {
-            // Can't fail: the sender outlives it.
-            let _ = progress.wait_for(|known| *known >= all).await;
-        };
-        if shutdown.run_until_cancelled(known).await.is_some() {
-            self.resync();
-            self.complete.store(true, Ordering::SeqCst);
-        }
+    /// Keeps the custom resources of all types known, until [`Plane::stop`]. Returns when those that are there are.
+    pub async fn watch(self: &Arc<Self>) {
+        let served = self.plugins.current();
+        let known = served.iter().map(|(type_name, served)| {
+            self.follow(type_name, &resource::api_resource(&served.resource_type.wit))
+        });
+        join_all(known).await;
+        self.resync();
+        self.complete.store(true, Ordering::SeqCst);
+    }
+
+    /// Has a type's custom resources kept known. Completes when those that are there are.
+    pub(crate) fn follow(
+        self: &Arc<Self>,
+        type_name: &str,
+        resource: &ApiResource,
+    ) -> impl Future<Output = ()> + use<> {
+        self.cluster.set_address(type_name, resource);
+        self.watches.start(self, type_name, resource)
+    }
+
+    /// A type is no longer served, and nothing of it is left.
+    pub(crate) fn unfollow(&self, type_name: &str) {
+        self.watches.stop(type_name);
+        self.problems.clear(&crs::subject(type_name));
+    }
+
+    /// Ends the watches.
+    pub async fn stop(&self) {
+        self.watches.stop_all().await;
+    }
+
+    /// True where there are resources of a type, or should be.
+    pub(crate) fn has_any(&self, type_name: &str) -> bool {
+        self.crs.any_of(type_name) || self.desired.lock().keys_of(type_name).next().is_some()
+    }
+
+    /// Intake has to look again at everything of these types.
+    pub(crate) fn look_at_types(&self, types: &BTreeSet<String>) {
+        let there =
+            self.crs.all().into_iter().filter(|cr| types.contains(&cr.type_name)).map(|cr| cr.key.clone());
+        let mut keys: BTreeSet<ResourceKey> = there.collect();
+        let desired = self.desired.lock();
+        keys.extend(types.iter().flat_map(|type_name| desired.keys_of(type_name)).cloned());
+        drop(desired);
+        self.poke(keys);
     }
 
     /// True once every custom resource that was there at start is known and due to be reported.

@@ -26,7 +26,10 @@ use senren_api::{
     v1::{Condition, Endpoint, ResourceReport, StatusReport, status_report::Body},
 };
 use senren_bus::{BusError, codec};
+use senren_telemetry::trace;
 use serde_json::Value;
+use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use crate::{board::Due, cr::Cr, heartbeat::timestamp, intake::Trouble, memory::Known, plane::Plane};
 
@@ -83,20 +86,34 @@ async fn say(plane: &Plane, key: &ResourceKey) -> Result<(), BusError> {
         if plane.has_cr(&known) || plane.is_desired(&known) == Some(true) {
             continue;
         }
-        publish(plane, farewell(&known)).await?;
+        publish(plane, key, farewell(&known)).await?;
         plane.roll.forget(&known);
         spoken = true;
     }
     for report in reports(plane, key) {
         if spoken || !plane.said.is(&report) {
-            publish(plane, report).await?;
+            publish(plane, key, report).await?;
             spoken = true;
         }
     }
     Ok(())
 }
 
-async fn publish(plane: &Plane, report: ResourceReport) -> Result<(), BusError> {
+async fn publish(plane: &Plane, key: &ResourceKey, report: ResourceReport) -> Result<(), BusError> {
+    let span = plane.traces.span(
+        key,
+        || tracing::info_span!("report", resource = %key, generation = report.generation, phase = report.phase),
+    );
+    let ends = report.deleted || report.ready && report.phase == "Ready";
+    send(plane, report, trace::of(&span)).instrument(span).await?;
+    if ends {
+        plane.traces.end(key);
+    }
+    Ok(())
+}
+
+async fn send(plane: &Plane, report: ResourceReport, traceparent: Option<String>) -> Result<(), BusError> {
+    let begin = Instant::now();
     let observed_at = Some(timestamp(jiff::Timestamp::now()));
     let message = StatusReport {
         region: plane.region.to_string(),
@@ -104,6 +121,7 @@ async fn publish(plane: &Plane, report: ResourceReport) -> Result<(), BusError> 
         body: Some(Body::Resource(ResourceReport { observed_at, ..report.clone() })),
     };
     let record = codec::encode_report(plane.bus.topics(), &message);
+    let record = record.with_header(trace::TRACEPARENT, traceparent);
     match plane.bus.publish(record).await {
         Err(error @ BusError::TooLarge { .. }) => {
             // It would never get through, and must not hold up what can.
@@ -112,6 +130,7 @@ async fn publish(plane: &Plane, report: ResourceReport) -> Result<(), BusError> 
         published => published?,
     }
     metrics::counter!("senren_region_reports_total").increment(1);
+    metrics::histogram!("senren_region_report_seconds").record(begin.elapsed());
     plane.said.note(report);
     Ok(())
 }

@@ -2,75 +2,18 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
+mod running;
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use common::*;
-use k8s_openapi::api::{apps::v1::StatefulSet, core::v1::ConfigMap};
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
+use running::Running;
 use senren_api::v1::DesiredResource;
 use senren_bus::{Bus as _, MemoryBus};
 use senren_kubesim::KubeSim;
-use senren_region::{RegionConfig, run};
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
-
-struct Running {
-    cluster: KubeSim,
-    bus: MemoryBus,
-    shutdown: CancellationToken,
-    plane: JoinHandle<anyhow::Result<()>>,
-}
-
-impl Running {
-    async fn start() -> Self {
-        Self::on(living_cluster().await, MemoryBus::default())
-    }
-
-    fn on(cluster: KubeSim, bus: MemoryBus) -> Self {
-        Self::with(config(REGION), cluster, bus)
-    }
-
-    fn with(config: RegionConfig, cluster: KubeSim, bus: MemoryBus) -> Self {
-        let shutdown = CancellationToken::new();
-        let (client, dyn_bus) = (cluster.client(), Arc::new(bus.clone()));
-        let plane = tokio::spawn(run(config, client, dyn_bus, engine(), shutdown.clone()));
-        Self { cluster, bus, shutdown, plane }
-    }
-
-    async fn stop(self) -> (KubeSim, MemoryBus) {
-        self.shutdown.cancel();
-        tokio::time::timeout(Duration::from_secs(5), self.plane).await.expect("it ends").unwrap().unwrap();
-        (self.cluster, self.bus)
-    }
-
-    async fn publish(&self, version: u64, resources: &[DesiredResource]) {
-        self.bus.publish(encode(&state(version, None, resources))).await.unwrap();
-    }
-
-    fn line(&self, number: u8) -> String {
-        latest(&self.bus).get(&format!("{UID}{number}")).map(line).unwrap_or_default()
-    }
-
-    async fn until_line(&self, number: u8, wanted: &str) {
-        let mut last = String::new();
-        for _ in 0..500 {
-            last = self.line(number);
-            if last == wanted {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        panic!("{last:?} never became {wanted:?}");
-    }
-
-    fn sets(&self) -> Api<StatefulSet> {
-        Api::namespaced(self.cluster.client(), "senren-default")
-    }
-}
+use senren_region::RegionConfig;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_state_becomes_a_ready_database_and_its_end_is_told() {

@@ -254,7 +254,7 @@ async fn retire(plane: &Plane, cr: &Cr) -> Result<bool, Obstacle> {
              `kubectl -n {}-{} annotate {} {} {}-`",
             plane.prefix,
             cr.key.site,
-            plane.cluster.types.get(&cr.type_name).map_or(&*cr.type_name, |resource| &resource.plural),
+            plane.cluster.address(&cr.type_name).map_or(cr.type_name.clone(), |resource| resource.plural),
             cr.key.name,
             senren_reconcile::names::DELETION_PROTECTION,
         );

@@ -9,12 +9,16 @@ mod admit;
 mod converge;
 mod work;
 
+use std::time::Duration;
+
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use senren_api::{ResourceKey, v1::RegionalState};
 use senren_bus::{
     Record,
     codec::{self, DecodeError},
 };
+use senren_telemetry::trace;
+use tracing::Instrument as _;
 
 pub(crate) use {admit::Verdicts, work::Work};
 
@@ -78,6 +82,7 @@ pub(crate) fn accept(plane: &Plane, record: &Record) -> Result<Option<RegionalSt
     match codec::decode_state(record) {
         Ok(state) => {
             plane.problems.clear(&subject);
+            plane.traces.arrived(state.version, record.header(trace::TRACEPARENT));
             Ok((state.region == plane.region.as_str()).then_some(state))
         }
         Err(error) => {
@@ -125,6 +130,7 @@ pub(crate) fn receive(plane: &Plane, state: &RegionalState) -> bool {
         [] => plane.problems.clear("state"),
         problems => plane.problems.set("state", format!("state {version}: {}", problems.join("; "))),
     }
+    plane.traces.changes(version, replaced.changed.iter());
     for key in &replaced.changed {
         if let Some(desired) = desired.get(key) {
             let (uid, type_name) = (desired.uid.clone(), desired.type_name.clone());
@@ -147,7 +153,11 @@ pub(crate) fn receive(plane: &Plane, state: &RegionalState) -> bool {
         plane.work.through.notify_one();
     }
     let (resources, changed) = (state.resources.len(), replaced.changed.len());
-    tracing::info!(version, resources, changed, "received a state");
+    let delay = state.published_at.as_ref().and_then(since);
+    if let Some(delay) = delay {
+        metrics::histogram!("senren_region_state_delay_seconds").record(delay);
+    }
+    tracing::info!(region = %plane.region, version, resources, changed, "received a state");
     true
 }
 
@@ -171,9 +181,16 @@ fn lane(desired: &DesiredSet, key: &ResourceKey) -> Option<String> {
 pub(crate) fn next(plane: &Plane) -> Option<impl Future<Output = ()> + '_> {
     let key = plane.work.take(plane.config.concurrency)?;
     Some(async move {
-        converge::one(plane, &key).await;
+        let span = plane.traces.span(&key, || tracing::info_span!("intake", resource = %key));
+        converge::one(plane, &key).instrument(span).await;
         plane.work.done(key);
     })
+}
+
+/// How long ago that was, where the clocks agree.
+fn since(time: &prost_types::Timestamp) -> Option<Duration> {
+    let time = jiff::Timestamp::new(time.seconds, time.nanos).ok()?;
+    Duration::try_from(jiff::Timestamp::now().duration_since(time)).ok()
 }
 
 /// Notes what is applied now. False: it can't be remembered.
@@ -183,7 +200,9 @@ pub(crate) async fn conclude(plane: &Plane) -> bool {
         let mut applied = plane.applied.lock();
         if *applied != desired.seen && !plane.work.is_open() && plane.retries.unsettled() == 0 {
             applied.clone_from(&desired.seen);
-            tracing::info!(version = applied.latest().0, "a state is applied");
+            let version = applied.latest().0;
+            plane.gauges.applied(version);
+            tracing::info!(region = %plane.region, version, "a state is applied");
             plane.news.notify_one();
         }
     }

@@ -28,8 +28,6 @@ use senren_region::{
     intake::{self, Handled},
     report,
 };
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
 pub const REGION: &str = "aws:us-east-1";
 pub const UID: &str = "00000000-0000-0000-0000-00000000000";
@@ -82,8 +80,6 @@ pub struct Region {
     pub cluster: KubeSim,
     pub bus: MemoryBus,
     pub plane: Arc<Plane>,
-    shutdown: CancellationToken,
-    tasks: JoinSet<()>,
 }
 
 impl Region {
@@ -93,10 +89,8 @@ impl Region {
 
     pub async fn on(cluster: KubeSim, bus: MemoryBus) -> Self {
         let plane = open(REGION, &cluster, &bus).await.unwrap();
-        let shutdown = CancellationToken::new();
-        let mut tasks = JoinSet::new();
-        plane.watch(&mut tasks, &shutdown).await;
-        Self { cluster, bus, plane, shutdown, tasks }
+        plane.watch().await;
+        Self { cluster, bus, plane }
     }
 
     /// The process ends; another one starts.
@@ -105,9 +99,8 @@ impl Region {
         Self::on(cluster, bus).await
     }
 
-    pub async fn end(mut self) -> (KubeSim, MemoryBus) {
-        self.shutdown.cancel();
-        while self.tasks.join_next().await.is_some() {}
+    pub async fn end(self) -> (KubeSim, MemoryBus) {
+        self.plane.stop().await;
         (self.cluster, self.bus)
     }
 

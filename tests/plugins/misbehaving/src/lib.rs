@@ -5,11 +5,13 @@
 //! else behaves, so that a test gets as far as what it is about. See [`MODES`].
 
 mod modes;
+mod variant;
 
 use senren_plugin::wit::{ApiKind, Change, Descriptor, Fault, Input, Outcome, ResourceType, Violation};
 use senren_plugin::{Plugin, Value, json};
 
 pub use modes::MODES;
+use variant::Variant;
 
 /// The contract, implemented directly: what is tested here is mostly what the SDK would not let through.
 pub struct Misbehaving;
@@ -37,20 +39,21 @@ impl Plugin for Misbehaving {
     fn describe() -> Descriptor {
         let kind =
             |api_version: &str, kind: &str| ApiKind { api_version: api_version.into(), kind: kind.into() };
+        let Variant { name, version, type_name, kind: cr_kind, plural, largest } = variant::this();
         Descriptor {
-            name: "misbehaving".into(),
-            version: env!("CARGO_PKG_VERSION").into(),
+            name: name.into(),
+            version: version.into(),
             types: vec![ResourceType {
-                name: "misbehaving".into(),
-                kind: "MisbehavingDatabase".into(),
-                plural: "misbehavingdatabases".into(),
+                name: type_name.into(),
+                kind: cr_kind.into(),
+                plural: plural.into(),
                 short_names: Vec::new(),
                 spec_schema: json!({
                     "type": "object",
                     "properties": {
                         "mode": {"type": "string", "default": "ok"},
                         "in": {"type": "string", "enum": ["admit", "diff", "reconcile"], "default": "reconcile"},
-                        "size": {"type": "integer", "default": 0, "description": "goes into the ConfigMap"},
+                        "size": {"type": "integer", "default": 0, "maximum": largest, "description": "goes into the ConfigMap"},
                         "ask": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
                         "secrets": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
                     },
@@ -70,6 +73,10 @@ impl Plugin for Misbehaving {
 
     fn admit(_resource_type: String, spec: String) -> Result<String, Vec<Violation>> {
         let asked = Spec::read(&spec);
+        if variant::is("untrue") {
+            let message = "not even the example is admitted".into();
+            return Err(vec![Violation { path: String::new(), code: "untrue".into(), message }]);
+        }
         match asked.mode_in("admit") {
             "fault" => {
                 let message = "refused on request".into();

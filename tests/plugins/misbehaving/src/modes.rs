@@ -4,6 +4,8 @@ use senren_plugin::objects::{self, StatefulSet};
 use senren_plugin::wit::{Ask, Child, Fault, Input, Outcome, SecretRequest, Status};
 use senren_plugin::{Value, json};
 
+use crate::variant;
+
 /// Every mode, and what it does. An unknown one behaves.
 pub const MODES: &[(&str, &str)] = &[
     ("ok", "one ConfigMap, ready"),
@@ -134,7 +136,8 @@ pub fn reconcile(mode: &str, input: &Input) -> Result<Outcome, Fault> {
 }
 
 fn ready(input: &Input) -> Status {
-    Status::ready("OnRequest").endpoint("primary", format!("{}.{}.svc", input.name, input.namespace), 4711)
+    let reason = if variant::is("newer") { "Newer" } else { "OnRequest" };
+    Status::ready(reason).endpoint("primary", format!("{}.{}.svc", input.name, input.namespace), 4711)
 }
 
 /// Whatever the spec says is asked for, under the ids that are its keys; the answers become `status.details`.

@@ -39,6 +39,8 @@ pub const GENERATION: &str = "senren.io/generation";
 pub const DELETION_PROTECTION: &str = "senren.io/deletion-protection";
 /// Annotation of a custom resource: `"retain"` keeps its volume claims when it is deleted.
 pub const CLAIMS: &str = "senren.io/claims";
+/// Annotation of a custom resource: whose work its last change is (W3C Trace Context). Absent where nobody records it.
+pub const TRACEPARENT: &str = "senren.io/traceparent";
 /// Annotation of a child: hash of what was last applied.
 pub const APPLIED: &str = "senren.io/applied";
 /// Annotation of a custom resource: whenever somebody gives it another value, its secrets get another content.

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use kube::{Api, Client, api::DynamicObject};
 use parking_lot::{Mutex, RwLock};
 use senren_engine::{CallError, Plugins, Served, wit};
+use tracing::Instrument as _;
 
 use crate::{
     Settings,
@@ -189,6 +190,15 @@ impl Reconciler {
     /// Brings one resource a step nearer to what is wanted. `observed` may be stale. Returns when to come back, besides
     /// every change: zero where this step changed something that the plugin has yet to see.
     pub async fn reconcile(
+        &self,
+        resource: CustomResource,
+        observed: &Observed,
+    ) -> Result<Option<Duration>, Failure> {
+        let span = resource.span();
+        self.take_step(resource, observed).instrument(span).await
+    }
+
+    async fn take_step(
         &self,
         resource: CustomResource,
         observed: &Observed,

@@ -8,7 +8,9 @@ use kube::{
     core::GroupVersionKind,
 };
 use senren_api::SiteName;
+use senren_telemetry::trace;
 use serde_json::Value;
+use tracing::Span;
 
 use crate::{names, status::Status};
 
@@ -121,6 +123,21 @@ impl CustomResource {
             status,
             object,
         })
+    }
+
+    /// A part of the work that last changed it, until that has come to its end; later steps are nobody's.
+    pub(crate) fn span(&self) -> Span {
+        let Some(traceparent) = self.object.annotations().get(names::TRACEPARENT) else {
+            return Span::none();
+        };
+        let reached = self.status.senren_generation == self.senren_generation && self.status.phase == "Ready";
+        if reached && !self.deletion_requested {
+            return Span::none();
+        }
+        let span =
+            tracing::info_span!("reconcile", resource = %self.key, generation = self.senren_generation);
+        trace::follow(&span, Some(traceparent));
+        span
     }
 
     /// It is being deleted, and may be.

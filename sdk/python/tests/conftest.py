@@ -14,11 +14,11 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Generator, Iterable, Iterator
+from typing import Iterator
 
 import pytest
 
-from senren import ApplyResult, Database, SenrenClient, SiteStatus, StatusEvent
+from senren import SenrenClient
 
 ROOT = Path(__file__).resolve().parents[3]
 REGION = "aws:us-east-1"
@@ -76,30 +76,13 @@ def _wait_for_regions(process: subprocess.Popen[bytes], address: str, output: Pa
     pytest.fail(f"senren dev did not come up at {address}:\n{output.read_text()}")
 
 
-class SiteClient(SenrenClient):
-    """A client of one site: what one test leaves behind is not in another's way."""
-
-    def __init__(self, endpoint: str, site: str) -> None:
-        super().__init__(endpoint)
-        self.site = site
-
-    def apply_state(self, databases: Iterable[Database], site: str | None = None, **rest: Any) -> ApplyResult:
-        return super().apply_state(databases, site or self.site, **rest)
-
-    def get_status(self, site: str | None = None, **rest: Any) -> SiteStatus:
-        return super().get_status(site or self.site, **rest)
-
-    def watch_status(self, site: str | None = None, **rest: Any) -> Generator[StatusEvent, None, None]:
-        return super().watch_status(site or self.site, **rest)
-
-
 _sites = itertools.count(1)
 
 
 @pytest.fixture
 def client(endpoint: str) -> Iterator[SenrenClient]:
     """A client of a site that nothing was ever applied to."""
-    with SiteClient(endpoint, f"test-{next(_sites)}") as client:
+    with SenrenClient(endpoint, site=f"test-{next(_sites)}", author="tester") as client:
         yield client
         # What is declared ends, and soon: a database that holds up its own deletion fails the test that made it.
         client.apply_state([], confirm_data_loss=True, wait=True, timeout=20)

@@ -12,7 +12,9 @@ from conftest import OTHER_REGION, REGION, free_port
 from senren import (
     Conflict,
     Database,
+    Held,
     InvalidRequest,
+    NotFound,
     Refused,
     Resource,
     SenrenClient,
@@ -152,3 +154,65 @@ def test_a_wrong_endpoint_says_what_was_tried() -> None:
     address = f"127.0.0.1:{free_port()}"
     with SenrenClient(address) as client, pytest.raises(Unreachable, match=address):
         client.list_regions()
+
+
+def test_a_plan_says_what_would_happen_and_changes_nothing(client: SenrenClient) -> None:
+    revision = client.apply_state([database()]).revision
+    plan = client.plan([database(memory_mb=96), database(name="other")])
+    assert plan.revision == revision and not plan.is_empty
+    update, create = sorted(plan.changes, key=lambda planned: planned.change.name)
+    assert (update.change.action, create.change.action) == ("updated", "created")
+    (field,) = update.fields
+    assert (field.path, field.before, field.after) == ("/memory_mb", 64, 96)
+    assert client.plan([database()]).is_empty
+    assert client.get_status().revision == revision
+    # Exactly what was planned is applied, or nothing.
+    client.apply_state([database(memory_mb=128)])
+    with pytest.raises(Conflict):
+        client.apply_state([database(memory_mb=96)], expected_revision=plan.revision)
+
+
+def test_history_is_kept_and_can_be_gone_back_to(client: SenrenClient) -> None:
+    first = client.apply_state([database()])
+    client.apply_state([database(memory_mb=96)])
+    assert client.plan(rollback_to=first.revision).changes[0].fields[0].after == 64
+    back = client.rollback(first.revision, wait=True, timeout=60)
+    assert [c.action for c in back.changes] == ["updated"]
+    assert back.resources[0].spec["memory_mb"] == 64
+    latest, before, _ = client.history()
+    assert (latest.kind, latest.rollback_to, latest.author) == ("Rollback", first.revision, "tester")
+    assert (before.kind, before.rollback_to) == ("Apply", None)
+    assert latest.applied_at and before.applied_at and before.applied_at < latest.applied_at
+    assert [e.revision for e in client.history(limit=1, before_revision=latest.revision)] == [before.revision]
+
+
+def test_what_a_site_declares_is_read_as_it_was_written(client: SenrenClient) -> None:
+    assert client.get_state().revision == 0
+    client.apply_state([database()])
+    declared = client.apply_state([database(memory_mb=96, regions=[OTHER_REGION, REGION])])
+    state = client.get_state()
+    assert state.databases == (database(memory_mb=96, regions=[OTHER_REGION, REGION]),)
+    assert (state.revision, state.author) == (declared.revision, "tester") and state.applied_at
+    assert client.get_state(revision=declared.revision - 1).databases == (database(),)
+    with pytest.raises(NotFound):
+        client.get_state(revision=declared.revision + 1)
+    assert [c.action for c in client.apply_state(state.databases).changes] == ["unchanged", "unchanged"]
+
+
+def test_a_deletion_of_everything_is_held_until_confirmed(client: SenrenClient) -> None:
+    client.apply_state([database()], wait=True, timeout=60)
+    with pytest.raises(Held, match="global-features") as caught:
+        client.apply_state([], wait=True, timeout=60)
+    (resource,) = caught.value.resources
+    assert resource.ready and resource.hold and resource.hold.kind == "Deletion"
+    with pytest.raises(NotFound):
+        client.confirm_held(["other"])
+    confirmed = client.confirm_held(["global-features"], regions=[REGION], wait=True, timeout=60)
+    assert [c.action for c in confirmed.changes] == ["deleted"]
+    assert client.get_status().resources == ()
+
+
+def test_what_a_connected_region_deletes_is_not_forgotten_by_force(client: SenrenClient) -> None:
+    client.apply_state([database()])
+    with pytest.raises(Refused):
+        client.force_delete(REGION)

@@ -18,7 +18,8 @@ class _Goal:
     def standing(self, synced: bool) -> str:
         """``done``, ``moving``, ``failed``, ``held``, or ``superseded`` by a later apply."""
         if self.change.hold:
-            return "held"
+            # Not before the watch has shown how it stands.
+            return "held" if synced or self.latest else "moving"
         gone, latest = self.change.action == "deleted", self.latest
         if latest is None:
             return "moving" if not synced else "done" if gone else "superseded"

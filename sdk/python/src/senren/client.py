@@ -41,6 +41,8 @@ class SenrenClient:
     ``endpoint`` is ``host:port``, ``http://host:port`` or ``https://host:port``; without a scheme, TLS is used
     except for this machine itself. Without an endpoint, ``SENREN_ENDPOINT`` names it, or it is ``localhost:7443``.
 
+    ``site`` is the one that is meant where a call names none; without it, ``default``.
+
     ``root_certificates`` (PEM) replaces the roots that a TLS server is checked against; ``certificate_chain`` and
     ``private_key`` (PEM) say who we are, where it asks. Without any of them, ``SENREN_CA_CERT``, ``SENREN_CERT``
     and ``SENREN_KEY`` name files. ``author`` is who changes things, for the history: without it ``SENREN_AUTHOR``,
@@ -51,6 +53,7 @@ class SenrenClient:
         self,
         endpoint: str | None = None,
         *,
+        site: str | None = None,
         root_certificates: bytes | None = None,
         certificate_chain: bytes | None = None,
         private_key: bytes | None = None,
@@ -58,6 +61,7 @@ class SenrenClient:
         timeout: float = 30.0,
     ) -> None:
         self.endpoint = endpoint or os.environ.get("SENREN_ENDPOINT") or f"localhost:{DEFAULT_PORT}"
+        self.site = site
         self.author = (author or os.environ.get("SENREN_AUTHOR") or _user_at_host())[:_MAX_AUTHOR]
         self._timeout = timeout
         self._channel = open_channel(
@@ -107,7 +111,7 @@ class SenrenClient:
         missing is held.
         """
         request = pb.ApplyStateRequest(
-            site=site or "",
+            site=site or self.site or "",
             request_id=request_id or str(uuid.uuid4()),
             expected_revision=expected_revision,
             databases=[_convert.database(database) for database in databases],
@@ -132,7 +136,7 @@ class SenrenClient:
         if (databases is None) == (rollback_to is None):
             raise TypeError("plan either databases or a rollback")
         request = pb.PlanStateRequest(
-            site=site or "",
+            site=site or self.site or "",
             databases=[_convert.database(database) for database in databases or ()],
             rollback_to=rollback_to,
             confirm_data_loss=confirm_data_loss,
@@ -141,7 +145,7 @@ class SenrenClient:
 
     def get_state(self, site: str | None = None, *, revision: int | None = None) -> SiteState:
         """What the site declares, or declared at ``revision``, as it was written."""
-        request = pb.GetStateRequest(site=site or "", revision=revision)
+        request = pb.GetStateRequest(site=site or self.site or "", revision=revision)
         return _convert.site_state(self._call(self._stub.GetState, request))
 
     def history(
@@ -152,7 +156,7 @@ class SenrenClient:
         before_revision: int | None = None,
     ) -> tuple[HistoryEntry, ...]:
         """Who changed what, and when; the latest first. ``before_revision`` is the last one of the page before."""
-        request = pb.ListHistoryRequest(site=site or "", limit=limit, before_revision=before_revision)
+        request = pb.ListHistoryRequest(site=site or self.site or "", limit=limit, before_revision=before_revision)
         response = self._call(self._stub.ListHistory, request)
         return tuple(map(_convert.history_entry, response.entries))
 
@@ -169,7 +173,7 @@ class SenrenClient:
     ) -> ApplyResult:
         """Declares again what the site declared at ``revision``: an apply, in every other respect."""
         request = pb.RollbackStateRequest(
-            site=site or "",
+            site=site or self.site or "",
             revision=revision,
             request_id=request_id or str(uuid.uuid4()),
             expected_revision=expected_revision,
@@ -190,7 +194,7 @@ class SenrenClient:
     ) -> ApplyResult:
         """Lets happen what is held, and its data be lost. Without ``names`` and ``regions``: all of it."""
         request = pb.ConfirmHeldRequest(
-            site=site or "", names=_list(names), regions=_list(regions), author=self.author
+            site=site or self.site or "", names=_list(names), regions=_list(regions), author=self.author
         )
         result = _convert.confirmed(self._call(self._stub.ConfirmHeld, request))
         return self._wait(result, timeout) if wait else result
@@ -200,7 +204,7 @@ class SenrenClient:
     ) -> tuple[ResourceChange, ...]:
         """Forgets what is being deleted in a region that is gone for good. Without ``names``: all of it."""
         request = pb.ForceDeleteRequest(
-            site=site or "", region=region, names=_list(names), author=self.author
+            site=site or self.site or "", region=region, names=_list(names), author=self.author
         )
         response = self._call(self._stub.ForceDelete, request)
         return tuple(map(_convert.change, response.changes))
@@ -215,7 +219,7 @@ class SenrenClient:
         names: Sequence[str] = (),
     ) -> SiteStatus:
         """What is desired and what was last observed. Without ``regions`` and ``names``: of all."""
-        request = pb.GetStatusRequest(site=site or "", regions=_list(regions), names=_list(names))
+        request = pb.GetStatusRequest(site=site or self.site or "", regions=_list(regions), names=_list(names))
         return _convert.site_status(self._call(self._stub.GetStatus, request))
 
     def watch_status(
@@ -231,7 +235,7 @@ class SenrenClient:
         Goes on until you stop iterating, ``timeout`` seconds are over (:class:`TimedOut`), or the connection is
         lost (:class:`Unreachable`): watch again then, what you see is complete again.
         """
-        request = pb.WatchStatusRequest(site=site or "", regions=_list(regions), names=_list(names))
+        request = pb.WatchStatusRequest(site=site or self.site or "", regions=_list(regions), names=_list(names))
         call = self._stub.WatchStatus(request, timeout=timeout)
         try:
             for event in call:

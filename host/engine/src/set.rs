@@ -153,6 +153,13 @@ pub struct Plugins {
     current: watch::Sender<Arc<PluginSet>>,
 }
 
+impl Default for Plugins {
+    /// Begins with none.
+    fn default() -> Self {
+        Plugins::new(PluginSet::of(Vec::new()).0)
+    }
+}
+
 impl Plugins {
     /// Begins with `set`.
     pub fn new(set: PluginSet) -> Plugins {

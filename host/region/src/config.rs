@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use senren_api::RegionId;
+use senren_engine::Plugins;
 use senren_reconcile::{ApiKind, Settings, default_allowed_kinds};
 use senren_telemetry::Readiness;
 use serde_json::Value;
@@ -61,6 +62,10 @@ pub struct RegionConfig {
     /// Nothing to set: where the plane says whether it is ready.
     #[arg(skip)]
     pub readiness: Readiness,
+
+    /// Nothing to set: what serves, for whoever else goes by it.
+    #[arg(skip)]
+    pub plugins: Plugins,
 }
 
 impl RegionConfig {
@@ -77,6 +82,7 @@ impl RegionConfig {
             resync_interval: Duration::from_secs(600),
             concurrency: 16,
             readiness: Readiness::default(),
+            plugins: Plugins::default(),
         }
     }
 

@@ -73,10 +73,12 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     config.readiness.wait(CLUSTER, "it is not claimed yet");
     config.readiness.wait(STATE_TOPIC, "it is not read to its end yet");
-    let shelf = Shelf::open(&engine, &config).await;
-    let plugins = Plugins::new(shelf.set());
+    let mut shelf = Shelf::open(&engine, &config).await;
+    let plugins = config.plugins.clone();
+    plugins.swap(shelf.set());
     let Some(plane) = open(&config, &client, &bus, &plugins, &shutdown).await? else { return Ok(()) };
     plane.config.readiness.ready(CLUSTER);
+    shelf.tell(&plane);
     // Whoever drops this instead of waiting stops the watches, too.
     let _watches = plane.watches.stop.clone().drop_guard();
     let mut tasks = JoinSet::new();

@@ -26,6 +26,15 @@ use crate::plane::Plane;
 const LIST_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Shelf {
+    /// Says at the start what is wrong by then, before it is known what there is in this region.
+    pub fn tell(&mut self, plane: &Plane) {
+        let decision = match self.listed {
+            true => decide(&self.standing, &self.offers(), |_| false),
+            false => Decision::default(),
+        };
+        self.say(plane, &decision);
+    }
+
     /// Brings what serves to what the directory offers, and says what stands against it.
     pub async fn review(&mut self, plane: &Arc<Plane>) {
         self.put_aside(plane);

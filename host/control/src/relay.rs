@@ -24,7 +24,7 @@ use crate::{
     hub::{Hub, Signal},
     sources::Sources,
     status::timestamp,
-    store::{Store, need_not_last, relays, relays::Snapshot},
+    store::{Store, relays, relays::Lease},
 };
 
 /// Regions that are published at once. Each takes a connection while it is.
@@ -73,15 +73,17 @@ impl Relay {
 
 /// Publishes one region that is due.
 pub async fn publish_next(relay: &Relay) -> sqlx::Result<Step> {
-    let mut transaction = relay.store.begin().await?;
+    // What is not remembered as published is published again, which is harmless.
+    let mut transaction = relay.store.begin_what_need_not_last().await?;
     let Some(lease) = relays::lease(&mut transaction, relay.sources.now()).await? else {
         return Ok(Step::Idle);
     };
-    // There may be more: somebody else can take it while we are busy.
-    relay.hub.wake_relay();
-    let region = lease.region;
+    let Lease { region, failures, more, version, traceparent, resources } = lease;
+    if more {
+        // Somebody else can take it while we are busy.
+        relay.hub.wake_relay();
+    }
     let signal = region.parse().map_or(Signal::Everything, Signal::Region);
-    let Snapshot { version, traceparent, resources } = relays::snapshot(&mut transaction, &region).await?;
     let span = tracing::info_span!("relay", region, version, resources = resources.len());
     trace::follow(&span, Some(&traceparent));
     let state = state(relay, &region, version, resources);
@@ -89,15 +91,13 @@ pub async fn publish_next(relay: &Relay) -> sqlx::Result<Step> {
     let record = record.with_header(trace::TRACEPARENT, trace::of(&span));
     let step = match publish(relay, record).instrument(span).await {
         Ok(Ok(())) => succeed(&mut transaction, relay, state).await?,
-        Ok(Err(error)) => fail(&mut transaction, relay, region, lease.failures, &error.to_string()).await?,
-        Err(_) => fail(&mut transaction, relay, region, lease.failures, "the bus does not answer").await?,
+        Ok(Err(error)) => fail(&mut transaction, relay, region, failures, &error.to_string()).await?,
+        Err(_) => fail(&mut transaction, relay, region, failures, "the bus does not answer").await?,
     };
     // Whether its state can be published is on every resource of the region.
     let failed = matches!(step, Step::Failed { .. });
-    let turned = (failed != (lease.failures > 0)).then_some(signal);
+    let turned = (failed != (failures > 0)).then_some(signal);
     relay.hub.notify(&mut transaction, &turned, false).await?;
-    // What is not remembered as published is published again, which is harmless.
-    need_not_last(&mut transaction).await?;
     transaction.commit().await?;
     turned.into_iter().for_each(|signal| relay.hub.send(signal));
     Ok(step)

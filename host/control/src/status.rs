@@ -293,6 +293,16 @@ mod tests {
             k.removed_version = Some(3);
         };
         check(stuck, "Deleting", false, "PluginTrap", "");
+        let untold = |k: &mut Known| {
+            stuck(k);
+            k.removed_version = Some(4);
+        };
+        check(untold, "Deleting", false, "", "waiting for aws:r to take it down");
+        let kept = |k: &mut Known| {
+            k.removed_version = Some(3);
+            k.kept = true;
+        };
+        check(kept, "Deleting", false, "ReplacementHeld", "until its replacement is confirmed");
     }
 
     #[test]

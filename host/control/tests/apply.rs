@@ -99,6 +99,13 @@ async fn the_same_request_twice_at_once_is_applied_once() {
     let (one, two) = tokio::join!(plane.try_apply(request()), sibling.try_apply(request()));
     assert_eq!(one.unwrap(), two.unwrap());
     assert_eq!(plane.status().await.revision, 1);
+
+    // Also where it changes nothing.
+    for index in 0..8 {
+        let request = || with_id(&format!("again-{index}"), vec![database("a", &[REGION])]);
+        let (one, two) = tokio::join!(plane.try_apply(request()), sibling.try_apply(request()));
+        assert_eq!(one.unwrap(), two.unwrap());
+    }
 }
 
 #[tokio::test]

@@ -234,6 +234,7 @@ async fn a_wrong_database_and_a_taken_port_are_said_in_words() {
     check(&database_.url, control.addr(), "cannot listen on 127.0.0.1").await;
     check("no url", free, "DATABASE_URL is no PostgreSQL URL").await;
     check("postgres://127.0.0.1:1/x", free, "cannot connect to PostgreSQL").await;
+    check("postgres://127.0.0.1:1/x", free, "Connection refused").await;
     shutdown.cancel();
     control.join().await.unwrap();
 }

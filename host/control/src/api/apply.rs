@@ -20,13 +20,16 @@ use crate::{
     plan::{Desired, Forbidden, Plan, Protected, Terms},
     store::{
         declared::Declaration,
-        requests,
+        is_lost_race, requests,
         requests::RequestKey,
         resources::Current,
         revision::{self, Kind, Revision},
         sites::{self, Before},
     },
 };
+
+/// With the site locked, one is enough, unless it is chosen as the victim of a deadlock.
+const ATTEMPTS: usize = 5;
 
 /// What is to be applied.
 pub(crate) struct Order {
@@ -55,6 +58,8 @@ pub(crate) enum ApplyError {
     NotFound(String),
     #[error("region {region} is connected")]
     Connected { region: RegionId },
+    #[error("others were faster, again and again")]
+    Busy,
     #[error(transparent)]
     Database(#[from] sqlx::Error),
 }
@@ -84,20 +89,33 @@ pub(crate) trait Work: Sync {
 #[tracing::instrument(name = "store", skip_all, fields(site = %work.site()))]
 pub(crate) async fn revise<W: Work>(api: &Api, work: &W) -> Result<W::Answer, ApplyError> {
     let mut connection = api.store.acquire().await?;
-    let mut done = work.attempt(api, &mut connection).await?;
+    let mut done = unless_lost(work.attempt(api, &mut connection).await)?;
     drop(connection);
-    while done.is_none() {
+    for _ in 0..ATTEMPTS {
+        if done.is_some() {
+            break;
+        }
         let mut transaction = api.store.begin().await?;
         sites::lock(&mut transaction, work.site()).await?;
-        done = work.attempt(api, &mut transaction).await?;
-        transaction.commit().await?;
+        done = unless_lost(work.attempt(api, &mut transaction).await)?;
+        if done.is_some() {
+            transaction.commit().await?;
+        }
     }
-    let Done { answer, signal } = done.ok_or(sqlx::Error::RowNotFound)?;
+    let Done { answer, signal } = done.ok_or(ApplyError::Busy)?;
     if let Some(signal) = signal {
         api.hub.wake_relay();
         api.hub.send(signal);
     }
     Ok(answer)
+}
+
+/// `None` where somebody else was faster.
+fn unless_lost<T>(attempt: Result<Option<T>, ApplyError>) -> Result<Option<T>, ApplyError> {
+    match attempt {
+        Err(ApplyError::Database(error)) if is_lost_race(&error) => Ok(None),
+        attempt => attempt,
+    }
 }
 
 #[tonic::async_trait]

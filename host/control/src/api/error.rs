@@ -79,6 +79,9 @@ pub(crate) fn refusal(error: ApplyError) -> Status {
             );
             Status::with_error_details(Code::FailedPrecondition, message, details)
         }
+        ApplyError::Busy => {
+            Status::unavailable("others change the same right now; nothing was changed; try again")
+        }
         ApplyError::Database(error) => database(&error),
     }
 }

@@ -23,7 +23,14 @@ use sqlx::{
     pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::{Instant, timeout_at},
+};
+
+/// How long a server may take to answer that is just starting.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// Connections to the database of a control plane.
 #[derive(Clone)]
@@ -39,9 +46,12 @@ impl Store {
         let options = PgConnectOptions::from_str(database_url)
             .context("DATABASE_URL is no PostgreSQL URL (postgres://user:password@host:5432/database)")?
             .application_name("senren-control");
+        reach(&options)
+            .await
+            .context("cannot connect to PostgreSQL; is DATABASE_URL right, and is the server up?")?;
         let pool = PgPoolOptions::new()
             .max_connections(connections)
-            .acquire_timeout(Duration::from_secs(10))
+            .acquire_timeout(PATIENCE)
             // A ping before every use would cost a round trip; one that has just been in use is alive.
             .test_before_acquire(false)
             // Every statement is prepared and finds its rows by key, so one plan serves all its parameters; to plan
@@ -62,9 +72,7 @@ impl Store {
                     Ok(true)
                 })
             })
-            .connect_with(options)
-            .await
-            .context("cannot connect to PostgreSQL; is DATABASE_URL right, and is the server up?")?;
+            .connect_lazy_with(options);
         sqlx::migrate!("./migrations")
             .run(&pool)
             .await
@@ -95,6 +103,11 @@ impl Store {
         (u64::from(self.pool.size()).max(idle), idle)
     }
 
+    /// As `begin`, in one round trip with `need_not_last`.
+    pub(crate) async fn begin_what_need_not_last(&self) -> sqlx::Result<Transaction<'static, Postgres>> {
+        self.pool.begin_with("BEGIN; SET LOCAL synchronous_commit = off").await
+    }
+
     /// True where the database answers.
     pub(crate) async fn is_alive(&self) -> bool {
         match self.pool.acquire().await {
@@ -106,6 +119,26 @@ impl Store {
     /// Closes all connections, once they are idle.
     pub async fn close(&self) {
         self.pool.close().await;
+    }
+}
+
+/// Waits for a server that is just starting. A pool that fails to connect says only that it took too long; this says why.
+async fn reach(options: &PgConnectOptions) -> anyhow::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let problem = match timeout_at(deadline, PgConnection::connect_with(options)).await {
+            Ok(Ok(connection)) => return Ok(connection.close().await?),
+            Ok(Err(error)) if is_transient(&error) => anyhow::Error::from(error),
+            Ok(Err(error)) => return Err(error.into()),
+            Err(_) => {
+                let port = options.get_port();
+                anyhow::bail!("{}:{port} does not answer within {PATIENCE:?}", options.get_host())
+            }
+        };
+        if Instant::now() + PAUSE > deadline {
+            return Err(problem);
+        }
+        tokio::time::sleep(PAUSE).await;
     }
 }
 
@@ -127,6 +160,13 @@ pub(crate) fn signed(counter: u64) -> i64 {
 /// For columns that are never negative.
 pub(crate) fn unsigned(column: i64) -> u64 {
     u64::try_from(column).unwrap_or_default()
+}
+
+/// True where somebody else did something at the same time, and it is to be done again: a serialisation failure, a
+/// deadlock, a request id that has just got its answer.
+pub(crate) fn is_lost_race(error: &sqlx::Error) -> bool {
+    let Some(error) = error.as_database_error() else { return false };
+    error.code().is_some_and(|code| code.starts_with("40")) || error.constraint() == Some("requests_pkey")
 }
 
 /// True where the same may well succeed later: the server is away, busy, or had to choose a victim.

@@ -9,70 +9,75 @@ use uuid::Uuid;
 
 use super::{signed, unsigned};
 
-/// A region whose relay row this transaction holds.
+/// A region whose relay row this transaction holds, and what it should be.
+#[derive(Default)]
 pub(crate) struct Lease {
     pub region: String,
     /// Failures in a row before this attempt.
     pub failures: u32,
-}
-
-/// Takes a region that has something to publish and that no other relay is publishing.
-pub(crate) async fn lease(transaction: &mut PgConnection, now: DateTime<Utc>) -> sqlx::Result<Option<Lease>> {
-    let query = sqlx::query(
-        "SELECT l.region, l.failures FROM relays l JOIN regions r ON r.id = l.region
-         WHERE r.version > 0 AND (r.version <> l.published_version OR l.republish)
-           AND (l.retry_at IS NULL OR l.retry_at <= $1)
-         ORDER BY l.failures LIMIT 1
-         FOR UPDATE OF l SKIP LOCKED",
-    );
-    let row = query.bind(now).fetch_optional(transaction).await?;
-    let lease = |row: sqlx::postgres::PgRow| -> sqlx::Result<Lease> {
-        let failures: i32 = row.try_get(1)?;
-        Ok(Lease { region: row.try_get(0)?, failures: u32::try_from(failures).unwrap_or_default() })
-    };
-    row.map(lease).transpose()
-}
-
-/// What a region should be.
-#[derive(Default)]
-pub(crate) struct Snapshot {
+    /// Other regions have something to publish, too.
+    pub more: bool,
     pub version: u64,
     /// Whose work this version is; empty where nobody records that, or where it was published before.
     pub traceparent: String,
+    /// Ordered by (site, name).
     pub resources: Vec<DesiredResource>,
 }
 
-/// A region's version and the resources it names. One statement, so one snapshot: the two belong together.
-pub(crate) async fn snapshot(transaction: &mut PgConnection, region: &str) -> sqlx::Result<Snapshot> {
+/// Takes a region that has something to publish and that no other relay is publishing. One statement, so one snapshot:
+/// version and resources belong together.
+pub(crate) async fn lease(transaction: &mut PgConnection, now: DateTime<Utc>) -> sqlx::Result<Option<Lease>> {
     let query = sqlx::query(
-        "SELECT r.version, d.uid, d.site, d.name, d.type, d.generation, d.spec, d.deletion_protection,
-                d.data_loss_confirmed, d.replaces,
-                CASE WHEN r.version <> l.published_version THEN r.traceparent ELSE '' END
-         FROM regions r JOIN relays l ON l.region = r.id LEFT JOIN resources d ON d.region = r.id AND d.removed_at IS NULL
-         WHERE r.id = $1",
+        "WITH due AS (
+             SELECT l.region, l.failures, l.published_version FROM relays l JOIN regions r ON r.id = l.region
+             WHERE r.version > 0 AND (r.version <> l.published_version OR l.republish)
+               AND (l.retry_at IS NULL OR l.retry_at <= $1)
+             ORDER BY l.failures LIMIT 1
+             FOR UPDATE OF l SKIP LOCKED
+         ), lease AS (
+             SELECT due.*, EXISTS (
+                 SELECT FROM relays l JOIN regions r ON r.id = l.region
+                 WHERE r.version > 0 AND (r.version <> l.published_version OR l.republish)
+                   AND (l.retry_at IS NULL OR l.retry_at <= $1) AND l.region <> due.region
+             ) AS more
+             FROM due
+         )
+         SELECT lease.region, lease.failures, lease.more, r.version,
+                CASE WHEN r.version <> lease.published_version THEN r.traceparent ELSE '' END,
+                d.uid, d.site, d.name, d.type, d.generation, d.spec, d.deletion_protection, d.data_loss_confirmed,
+                d.replaces
+         FROM lease JOIN regions r ON r.id = lease.region
+         LEFT JOIN resources d ON d.region = r.id AND d.removed_at IS NULL",
     );
-    let rows = query.bind(region).fetch_all(transaction).await?;
-    let mut snapshot = Snapshot { resources: Vec::with_capacity(rows.len()), ..Snapshot::default() };
-    for row in rows {
-        snapshot.version = unsigned(row.try_get(0)?);
-        snapshot.traceparent = row.try_get(10)?;
+    let rows = query.bind(now).fetch_all(transaction).await?;
+    let Some(first) = rows.first() else { return Ok(None) };
+    let failures: i32 = first.try_get(1)?;
+    let mut lease = Lease {
+        region: first.try_get(0)?,
+        failures: u32::try_from(failures).unwrap_or_default(),
+        more: first.try_get(2)?,
+        version: unsigned(first.try_get(3)?),
+        traceparent: first.try_get(4)?,
+        resources: Vec::with_capacity(rows.len()),
+    };
+    for row in &rows {
         // A region without resources is one row of nulls.
-        let Some(uid) = row.try_get::<Option<Uuid>, _>(1)? else { continue };
-        snapshot.resources.push(DesiredResource {
+        let Some(uid) = row.try_get::<Option<Uuid>, _>(5)? else { continue };
+        lease.resources.push(DesiredResource {
             uid: uid.to_string(),
-            site: row.try_get(2)?,
-            name: row.try_get(3)?,
-            r#type: row.try_get(4)?,
-            generation: unsigned(row.try_get(5)?),
-            spec_json: row.try_get(6)?,
-            deletion_protection: row.try_get(7)?,
-            data_loss_confirmed: row.try_get(8)?,
-            replaces_uid: row.try_get::<Option<Uuid>, _>(9)?.map(|uid| uid.to_string()).unwrap_or_default(),
+            site: row.try_get(6)?,
+            name: row.try_get(7)?,
+            r#type: row.try_get(8)?,
+            generation: unsigned(row.try_get(9)?),
+            spec_json: row.try_get(10)?,
+            deletion_protection: row.try_get(11)?,
+            data_loss_confirmed: row.try_get(12)?,
+            replaces_uid: row.try_get::<Option<Uuid>, _>(13)?.map(|uid| uid.to_string()).unwrap_or_default(),
         });
     }
     // The database's collation need not be ours.
-    snapshot.resources.sort_by(|a, b| (&a.site, &a.name).cmp(&(&b.site, &b.name)));
-    Ok(snapshot)
+    lease.resources.sort_by(|a, b| (&a.site, &a.name).cmp(&(&b.site, &b.name)));
+    Ok(Some(lease))
 }
 
 /// Notes that this version, with this content, is on the topic. If the region's version has moved on meanwhile, the

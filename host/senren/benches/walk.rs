@@ -34,6 +34,8 @@ const REGION: &str = "aws:us-east-1";
 const DATABASES: usize = 200;
 /// Each apply names the whole site, so its size counts.
 const SITE_SIZE: usize = 20;
+/// A region's state is complete: each change tells it again of all that it has.
+const STANDING: usize = 1000;
 const RUNS: usize = 10;
 /// After that the region is done with a new database, so that the next one is measured by itself.
 const SETTLED: Duration = Duration::from_millis(50);
@@ -41,13 +43,18 @@ const SETTLED: Duration = Duration::from_millis(50);
 fn main() {
     let plugins = plugins();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let stored = |pause| runtime.block_on(apply_to_stored(&plugins, pause));
+    let stored = |standing, pause| runtime.block_on(apply_to_stored(&plugins, standing, pause));
     report(
         &format!("apply → CR stored in the region (sites of 1 to {SITE_SIZE})"),
-        stored(SETTLED),
+        stored(0, SETTLED),
         json!({"p50": 5.0}),
     );
-    report("… while the region is still busy with the one before", stored(Duration::ZERO), json!({}));
+    report("… while the region is still busy with the one before", stored(0, Duration::ZERO), json!({}));
+    report(
+        &format!("… beside {STANDING} databases that the region has already"),
+        stored(STANDING, SETTLED),
+        json!({}),
+    );
     let proven = (0..RUNS).map(|_| apply_to_proven(&plugins)).collect();
     report("apply → every Redis of the quickstart proven", proven, json!({"p50": 1500.0}));
 }
@@ -57,8 +64,9 @@ fn plugins() -> PathBuf {
     senren_plugin_build::component(&redis).unwrap().parent().unwrap().to_owned()
 }
 
-/// Adds one database after the other, and waits each time for its custom resource, and then for `pause`.
-async fn apply_to_stored(plugins: &Path, pause: Duration) -> Vec<Duration> {
+/// Adds one database after the other to a region that has `standing` of another site, and waits each time for its custom
+/// resource, and then for `pause`.
+async fn apply_to_stored(plugins: &Path, standing: usize, pause: Duration) -> Vec<Duration> {
     let shutdown = CancellationToken::new();
     // Not a test database: this one waits for its disk.
     let data = tempfile::tempdir().unwrap();
@@ -85,6 +93,15 @@ async fn apply_to_stored(plugins: &Path, pause: Duration) -> Vec<Duration> {
     ));
     let resources: Api<DynamicObject> = Api::all_with(cluster.client(), &kind);
     let mut changes = resources.watch(&WatchParams::default(), "0").await.unwrap().boxed();
+    let standing: Vec<Database> = (0..standing).map(|index| database(&format!("standing-{index}"))).collect();
+    if !standing.is_empty() {
+        let site = "standing".to_owned();
+        let names: Vec<String> = standing.iter().map(|database| database.name.clone()).collect();
+        let request = ApplyStateRequest { site, databases: standing, ..Default::default() };
+        client.apply_state(request).await.unwrap();
+        until_all_added(&mut changes, names).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
     let mut times = Vec::new();
     let mut databases = Vec::new();
     for index in 0..DATABASES {
@@ -92,13 +109,7 @@ async fn apply_to_stored(plugins: &Path, pause: Duration) -> Vec<Duration> {
         if index % SITE_SIZE == 0 {
             databases.clear();
         }
-        databases.push(Database {
-            name: name.clone(),
-            r#type: "redis".into(),
-            spec_json: r#"{"memory_mb":64}"#.into(),
-            regions: vec![REGION.into()],
-            deletion_protection: false,
-        });
+        databases.push(database(&name));
         let request = ApplyStateRequest {
             site: format!("site-{}", index / SITE_SIZE),
             databases: databases.clone(),
@@ -116,6 +127,16 @@ async fn apply_to_stored(plugins: &Path, pause: Duration) -> Vec<Duration> {
     times
 }
 
+fn database(name: &str) -> Database {
+    Database {
+        name: name.to_owned(),
+        r#type: "redis".into(),
+        spec_json: r#"{"memory_mb":64}"#.into(),
+        regions: vec![REGION.into()],
+        deletion_protection: false,
+    }
+}
+
 async fn until_connected(client: &mut ControlPlaneClient<Channel>) {
     loop {
         let regions = client.list_regions(ListRegionsRequest {}).await.unwrap().into_inner().regions;
@@ -130,9 +151,18 @@ async fn until_added<S>(changes: &mut S, name: &str)
 where
     S: futures::Stream<Item = kube::Result<WatchEvent<DynamicObject>>> + Unpin,
 {
-    loop {
+    until_all_added(changes, vec![name.to_owned()]).await;
+}
+
+async fn until_all_added<S>(changes: &mut S, mut names: Vec<String>)
+where
+    S: futures::Stream<Item = kube::Result<WatchEvent<DynamicObject>>> + Unpin,
+{
+    while !names.is_empty() {
         match changes.next().await.unwrap().unwrap() {
-            WatchEvent::Added(object) if object.metadata.name.as_deref() == Some(name) => return,
+            WatchEvent::Added(object) => {
+                names.retain(|name| Some(name) != object.metadata.name.as_ref());
+            }
             WatchEvent::Error(error) => panic!("{error:?}"),
             _ => {}
         }

@@ -18,11 +18,12 @@ pub use self::args::{
 use crate::{
     exit::{Exit, Failure},
     plugin::PluginCommand,
+    telemetry::endpoint,
 };
 
 /// Of the planes, whose logs are all that they say.
 const LOGS: &str = "Logs go to standard error. SENREN_LOG sets their level (info,senren_region=debug), \
-                    SENREN_LOG_FORMAT=json their form.";
+                    SENREN_LOG_FORMAT=json their form. Traces go to OTEL_EXPORTER_OTLP_ENDPOINT, where that is set.";
 
 /// Declare databases once, for any set of regions in any clouds; each region converges on its own.
 ///
@@ -81,6 +82,8 @@ pub struct ControlArgs {
     pub control: ControlConfig,
     #[command(flatten)]
     pub bus: BusConfig,
+    #[command(flatten)]
+    pub telemetry: endpoint::Settings,
 }
 
 /// Settings of `senren regional`.
@@ -90,6 +93,8 @@ pub struct RegionalArgs {
     pub region: RegionConfig,
     #[command(flatten)]
     pub bus: BusConfig,
+    #[command(flatten)]
+    pub telemetry: endpoint::Settings,
 }
 
 /// Settings of `senren dev`.
@@ -121,6 +126,8 @@ pub struct DevArgs {
     /// How long everything may take to be proven.
     #[arg(long, default_value = "2m", value_parser = args::duration)]
     pub timeout: Duration,
+    #[command(flatten)]
+    pub telemetry: endpoint::Settings,
 }
 
 impl Cli {

@@ -44,20 +44,22 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<(), Failure> {
-    match command {
-        Command::Control(_) | Command::Regional(_) => telemetry::init_to_stderr(true),
-        // Into its data directory, once that is ours.
-        Command::Dev(_) => {}
-        _ => telemetry::init_to_stderr(false),
-    }
     if let Command::Plugin(command) = command {
+        telemetry::init_command();
         return plugin::run(command);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Exit::Failed, format!("cannot start threads: {error}")))?;
-    runtime.block_on(async move {
+    let result = runtime.block_on(async move {
+        match command {
+            Command::Control(_) => telemetry::init_plane("senren-control")?,
+            Command::Regional(_) => telemetry::init_plane("senren-regional")?,
+            // Into its data directory, once that is ours.
+            Command::Dev(_) => {}
+            _ => telemetry::init_command(),
+        }
         match command {
             Command::Control(args) => planes::control(*args).await,
             Command::Regional(args) => planes::regional(*args).await,
@@ -74,5 +76,7 @@ fn run(command: Command) -> Result<(), Failure> {
             Command::Regions(args) => regions::run(args).await,
             Command::Plugin(_) => Ok(()),
         }
-    })
+    });
+    telemetry::end();
+    result
 }

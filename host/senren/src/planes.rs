@@ -8,13 +8,16 @@ use crate::{
     cli::{ControlArgs, RegionalArgs},
     exit::Failure,
     shutdown,
+    telemetry::endpoint,
 };
 
 /// Runs a control plane.
 pub async fn control(args: ControlArgs) -> Result<(), Failure> {
     let shutdown = shutdown::on_signal()?;
+    let planes = endpoint::start(args.telemetry, None, shutdown.clone()).await?;
     let bus = args.bus.connect().await.context("the bus")?;
     let control = Control::start(args.control, bus, shutdown).await.context("control plane")?;
+    planes.add("control plane", control.readiness());
     control.join().await?;
     Ok(())
 }
@@ -22,6 +25,9 @@ pub async fn control(args: ControlArgs) -> Result<(), Failure> {
 /// Runs the plane of one region, against the cluster that the environment or kubeconfig names.
 pub async fn regional(args: RegionalArgs) -> Result<(), Failure> {
     let shutdown = shutdown::on_signal()?;
+    let region = args.region.region_id.to_string();
+    let planes = endpoint::start(args.telemetry, Some(&region), shutdown.clone()).await?;
+    planes.add(region, args.region.readiness.clone());
     let client = kube::Client::try_default()
         .await
         .context("no Kubernetes API: run inside a cluster or set KUBECONFIG")?;

@@ -12,6 +12,7 @@ use crate::admit::set;
 use crate::apply::managed::now;
 use crate::delete::DeleteOptions;
 use crate::kinds::{self, GroupResource, Kind};
+use crate::service::{Printed, printed};
 use crate::shape;
 use crate::status::{self, Cause, Result};
 use crate::store::{Key, State, Store};
@@ -26,9 +27,15 @@ pub struct Custom {
     pub definition: String,
     schema: Schema,
     status: bool,
+    columns: Vec<Printed>,
 }
 
 impl Custom {
+    /// What a table shows beside the name.
+    pub(crate) fn columns(&self) -> &[Printed] {
+        &self.columns
+    }
+
     /// Drops the fields that the schema doesn't know.
     pub(crate) fn prune(&self, object: &mut Value) {
         self.schema.prune(object);
@@ -188,6 +195,7 @@ fn check_versions(causes: &mut Vec<Cause>, spec: &Value) -> Result<()> {
     if uses_rules(schema) {
         return Err(status::not_implemented("x-kubernetes-validations (CEL) in CustomResourceDefinitions"));
     }
+    printed(version).map_err(status::not_implemented)?;
     if let Err(error) = Schema::parse_crd(schema) {
         let field =
             format!("{path}{}{}", if error.pointer.is_empty() { "" } else { "." }, dotted(&error.pointer));
@@ -233,6 +241,7 @@ fn kind_of(definition: &Value) -> Option<Kind> {
             definition: text(&definition["metadata"]["name"]),
             schema: Schema::parse_crd(source).ok()?,
             status,
+            columns: printed(version).unwrap_or_default(),
         }),
     })
 }

@@ -8,7 +8,8 @@
 //! [`store`] keeps objects, the revision counter and the history that watches read; [`kinds`] says which kinds
 //! there are; `write`, `delete`, `apply` are the verbs, `admit` and `crd` the rules they obey; `collect` holds the
 //! controllers that delete by ownership and by namespace; `journal` makes it all outlive the process;
-//! `service` turns HTTP requests into verbs; [`faults`] goes in between and makes trouble;
+//! `service` turns HTTP requests into verbs, `serve` takes them from a socket; [`faults`] goes in between and makes
+//! trouble;
 //! [`workloads`] gives StatefulSets, Jobs and Pods a life.
 
 pub mod faults;
@@ -29,17 +30,19 @@ mod journal;
 mod network;
 mod patch;
 mod selector;
+mod serve;
 mod service;
 mod shape;
 mod write;
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use kube::client::Body;
 use tower::Layer;
 
+pub use serve::Served;
 pub use service::{ApiBody, ApiResponse, ApiService};
 pub use workloads::Workloads;
 
@@ -109,6 +112,11 @@ impl KubeSim {
         <L::Service as tower::Service<http::Request<Body>>>::Error: Into<tower::BoxError>,
     {
         kube::Client::new(layer.layer(self.service.clone()), "default")
+    }
+
+    /// Serves the API over HTTP on a loopback address of this machine, port 0 for any, for `kubectl`.
+    pub async fn serve(&self, address: SocketAddr) -> anyhow::Result<Served> {
+        serve::serve(self.service.clone(), address, &self.stop).await
     }
 
     /// The objects themselves, for controllers and for tests that look behind the API.

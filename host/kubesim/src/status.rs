@@ -213,6 +213,11 @@ pub fn forbidden(what: &GroupResource, name: &str, detail: &str) -> Box<Status> 
     with_details(failure(403, "Forbidden", message), what, name, |_| ())
 }
 
+/// 403: whatever the request is about.
+pub fn forbidden_request(why: &str) -> Box<Status> {
+    failure(403, "Forbidden", format!("forbidden: {why}"))
+}
+
 /// 403 on creating into a namespace that is being deleted, with the cause clients look for.
 pub fn namespace_terminating(what: &GroupResource, name: &str, namespace: &str) -> Box<Status> {
     let detail =
@@ -246,6 +251,11 @@ pub fn continue_expired() -> Box<Status> {
 /// 405: the resource exists, the verb does not.
 pub fn method_not_allowed() -> Box<Status> {
     failure(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+}
+
+/// 406: the client takes only what isn't served.
+pub fn not_acceptable() -> Box<Status> {
+    failure(406, "NotAcceptable", "only the following media types are accepted: application/json")
 }
 
 /// 413: more than is taken in one request.

@@ -98,7 +98,9 @@ fn describe(kind: &Arc<Kind>, out: &mut Vec<Value>) {
     }
     if kind.resource == kinds::PODS {
         out.push(json!({"name": "pods/log", "singularName": "", "namespaced": true, "kind": "Pod", "verbs": ["get"]}));
-        out.push(json!({"name": "pods/exec", "singularName": "", "namespaced": true, "kind": "PodExecOptions",
-            "verbs": ["create", "get"]}));
+        out.push(
+            json!({"name": "pods/exec", "singularName": "", "namespaced": true, "kind": "PodExecOptions",
+            "verbs": ["create", "get"]}),
+        );
     }
 }

@@ -3,6 +3,7 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::view::View;
 use super::{ApiResponse, Call, json_response};
 use crate::kinds::GroupResource;
 use crate::selector::{FieldSelector, LabelSelector};
@@ -120,7 +121,11 @@ pub(crate) fn write(call: &Call, page: &Page) -> Vec<u8> {
     if let Some(remaining) = page.remaining {
         meta["remainingItemCount"] = remaining.into();
     }
-    let (version, kind) = if call.bare {
+    if let View::Table(include) = call.view {
+        let rows = page.items.iter().map(|object| &**object);
+        return super::to_bytes(&super::table::table(&call.kind, rows, meta, include, true));
+    }
+    let (version, kind) = if call.view == View::Metadata {
         ("meta.k8s.io/v1".to_owned(), "PartialObjectMetadataList")
     } else if call.event_view {
         (format!("{}/v1", crate::events::GROUP), "EventList")

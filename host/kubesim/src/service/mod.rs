@@ -8,7 +8,9 @@ mod list;
 mod query;
 pub(crate) mod route;
 mod stream;
+mod table;
 mod upgrade;
+mod view;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -32,8 +34,12 @@ use crate::workloads::{LogQuery, Running};
 use crate::{events, patch};
 use query::Query;
 use route::{Route, Target};
+use table::Include;
+use view::View;
 
 pub(crate) use stream::error_stream;
+pub(crate) use table::{Printed, printed};
+pub(crate) use upgrade::serve_connection;
 
 /// The body of an answer.
 pub type ApiBody = UnsyncBoxBody<Bytes, Infallible>;
@@ -80,8 +86,8 @@ pub(crate) struct Call {
     target: Target,
     kind: Arc<Kind>,
     query: Query,
-    /// Only metadata is wanted (`as=PartialObjectMetadata`).
-    bare: bool,
+    /// How objects are shown.
+    view: View,
     /// Through `events.k8s.io`.
     event_view: bool,
     /// Reads see the state as it was this many revisions ago (a fault).
@@ -102,22 +108,27 @@ impl Call {
         Key::new(self.target.namespace.clone(), self.target.name.clone().unwrap_or_default())
     }
 
-    /// An object as this call wants to see it.
-    fn view(&self, object: &Value) -> Value {
-        if self.bare {
-            return json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
-                "metadata": object["metadata"]});
-        }
-        let mut object = object.clone();
-        if self.event_view {
-            events::to_view(&mut object);
-        }
-        object
-    }
-
     /// An object as this call wants to see it, written out; without a copy where it is shown as it is.
     fn written(&self, object: &Value) -> Vec<u8> {
-        if self.bare || self.event_view { to_bytes(&self.view(object)) } else { to_bytes(object) }
+        match self.view {
+            View::Whole if self.event_view => {
+                let mut object = object.clone();
+                events::to_view(&mut object);
+                to_bytes(&object)
+            }
+            View::Whole => to_bytes(object),
+            View::Metadata => {
+                to_bytes(&json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
+                "metadata": object["metadata"]}))
+            }
+            View::Table(include) => self.tabled(object, include, true),
+        }
+    }
+
+    /// An object as a table of one row.
+    fn tabled(&self, object: &Value, include: Include, named: bool) -> Vec<u8> {
+        let meta = view::table_meta(object);
+        to_bytes(&table::table(&self.kind, std::iter::once(object), meta, include, named))
     }
 }
 
@@ -149,10 +160,9 @@ impl ApiService {
             return Err(status::no_such_path());
         }
         query.check()?;
-        let accept = head.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
-        let bare = accept.contains("as=PartialObjectMetadata");
         let stale_by = head.extensions.get::<RevisionsBack>().map(|back| back.0);
-        let call = Call { target, kind, query, bare, event_view, stale_by };
+        let view = View::of(&head.headers, &query)?;
+        let call = Call { target, kind, query, view, event_view, stale_by };
         if call.kind.resource == crate::kinds::PODS && call.target.subresource.as_deref() == Some("exec") {
             return exec::answer(self, &call, &mut head).await;
         }

@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::list::Filter;
-use super::{ApiResponse, Call, to_bytes};
+use super::view::View;
+use super::{ApiResponse, Call, table, to_bytes};
 use crate::status::{self, Result};
 use crate::store::{Event, Store, Verb, Watch};
 
@@ -30,6 +31,8 @@ struct Streaming {
     watch: Option<Watch>,
     /// Lines to be sent before the next change.
     lines: VecDeque<Bytes>,
+    /// Whether the columns of the table that is sent are known already.
+    named: bool,
     bookmarks: bool,
     next_bookmark: Instant,
     end: Instant,
@@ -47,6 +50,7 @@ pub(crate) fn answer(store: &Store, call: Call) -> Result<ApiResponse> {
         filter,
         watch: None,
         lines: VecDeque::new(),
+        named: false,
         bookmarks,
         next_bookmark: Instant::now() + BOOKMARK_EVERY,
         end: Instant::now() + timeout,
@@ -72,9 +76,11 @@ impl Streaming {
         }
         if initial.unwrap_or(from == 0) {
             let (listing, watch) = store.list_and_watch(what)?;
-            for object in listing.items.iter().filter(|o| self.filter.matches(o)) {
-                let line = self.line("ADDED", object);
-                self.lines.push_back(line);
+            for object in &listing.items {
+                if self.filter.matches(object) {
+                    let line = self.line("ADDED", object);
+                    self.lines.push_back(line);
+                }
             }
             if initial == Some(true) && self.bookmarks {
                 let line = self.bookmark(listing.revision, true);
@@ -163,20 +169,34 @@ impl Streaming {
         }
     }
 
-    fn line(&self, verb: &str, object: &Value) -> Bytes {
+    fn line(&mut self, verb: &str, object: &Value) -> Bytes {
         let mut out = format!("{{\"type\":\"{verb}\",\"object\":").into_bytes();
-        out.extend_from_slice(&self.call.written(object));
+        let written = match self.call.view {
+            View::Table(include) => {
+                let first = !std::mem::replace(&mut self.named, true);
+                self.call.tabled(object, include, first)
+            }
+            _ => self.call.written(object),
+        };
+        out.extend_from_slice(&written);
         out.extend_from_slice(b"}\n");
         out.into()
     }
 
-    fn bookmark(&self, revision: u64, ends_initial: bool) -> Bytes {
+    fn bookmark(&mut self, revision: u64, ends_initial: bool) -> Bytes {
         let mut meta = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
         if ends_initial {
             meta["annotations"] = json!({INITIAL_END: "true"});
         }
         let object = json!({"kind": self.call.kind.kind, "metadata": meta,
             "apiVersion": self.call.kind.api_version(&self.call.target.version)});
+        if let View::Table(include) = self.call.view {
+            let none = std::iter::empty();
+            let object = table::table(&self.call.kind, none, object["metadata"].clone(), include, false);
+            return [b"{\"type\":\"BOOKMARK\",\"object\":", to_bytes(&object).as_slice(), b"}\n"]
+                .concat()
+                .into();
+        }
         self.line("BOOKMARK", &object)
     }
 }

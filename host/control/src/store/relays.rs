@@ -34,7 +34,7 @@ pub(crate) async fn lease(transaction: &mut PgConnection, now: DateTime<Utc>) ->
                AND (l.retry_at IS NULL OR l.retry_at <= $1)
              ORDER BY l.failures LIMIT 1
              FOR UPDATE OF l SKIP LOCKED
-         ), lease AS (
+         ), lease AS MATERIALIZED (
              SELECT due.*, EXISTS (
                  SELECT FROM relays l JOIN regions r ON r.id = l.region
                  WHERE r.version > 0 AND (r.version <> l.published_version OR l.republish)

@@ -11,6 +11,9 @@ use crate::{
 use sha2::{Digest, Sha256};
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
 
+/// Of everything that a plugin exports.
+const PACKAGE: &str = "senren:plugin/";
+
 /// Larger files are refused before they are compiled.
 const LARGEST: usize = 64 << 20;
 
@@ -99,13 +102,19 @@ fn must_be_a_component(wasm: &[u8]) -> Result<(), Refusal> {
 }
 
 fn compiled(engine: &Engine, digest: &str, wasm: &[u8]) -> Result<Component, Refusal> {
-    let cache = engine.inner.cache.as_ref();
-    if let Some(component) = cache.and_then(|cache| cache.load(&engine.inner.wasmtime, digest)) {
+    let kept = |engine: &Engine, digest: &str| {
+        engine.inner.cache.as_ref().and_then(|cache| cache.load(&engine.inner.wasmtime, digest))
+    };
+    if let Some(component) = kept(engine, digest) {
         return Ok(component);
     }
     let work = {
         let (engine, digest, wasm) = (engine.clone(), digest.to_owned(), wasm.to_owned());
         move || {
+            // Another may have compiled it meanwhile.
+            if let Some(component) = kept(&engine, &digest) {
+                return Ok(component);
+            }
             let component = Component::from_binary(&engine.inner.wasmtime, &wasm)?;
             // What is refused anyway isn't worth keeping. Nobody may be waiting for it any more, but the next one who asks
             // finds it.
@@ -115,7 +124,7 @@ fn compiled(engine: &Engine, digest: &str, wasm: &[u8]) -> Result<Component, Ref
             Ok::<_, wasmtime::Error>(component)
         }
     };
-    let compiled = engine.inner.compiler.run(work)?;
+    let compiled = engine.inner.compiler.run(digest, work)?;
     compiled.map_err(|error| Refusal::Invalid(format!("{error:#}").replace('\n', " ")))
 }
 
@@ -139,6 +148,17 @@ fn exports(engine: &Engine, component: &InstancePre<Guard>) -> Result<Exports, R
     let Some(instance) = component.component().get_export_index(None, CONTRACT) else {
         return Err(Refusal::Contract(no_controller(engine, component.component())));
     };
+    // Interfaces of ours that this version doesn't know are abilities that it doesn't use.
+    let foreign: Vec<_> = exported(engine, component.component())
+        .into_iter()
+        .filter(|name| !name.starts_with(PACKAGE))
+        .collect();
+    if !foreign.is_empty() {
+        return Err(Refusal::Contract(format!(
+            "it also exports {}, which no plugin does",
+            foreign.join(", ")
+        )));
+    }
     // Compares every type with the contract's, once and for all calls.
     bindings::PluginPre::new(component.clone()).map_err(mismatch)?;
     let function = |name: &str| -> Result<ComponentExportIndex, Refusal> {
@@ -162,9 +182,12 @@ fn simulation(component: &InstancePre<Guard>) -> Result<Option<ComponentExportIn
     Ok(component.component().get_export_index(Some(&instance), "exec"))
 }
 
+fn exported(engine: &Engine, component: &Component) -> Vec<String> {
+    component.component_type().exports(&engine.inner.wasmtime).map(|(name, _)| name.to_owned()).collect()
+}
+
 fn no_controller(engine: &Engine, component: &Component) -> String {
-    let ty = component.component_type();
-    let exports: Vec<_> = ty.exports(&engine.inner.wasmtime).map(|(name, _)| name.to_owned()).collect();
+    let exports = exported(engine, component);
     let interface = CONTRACT.split('@').next().unwrap_or(CONTRACT);
     match exports.iter().find(|name| name.starts_with(interface)) {
         Some(other) => format!("it speaks `{other}`, but this host speaks `{CONTRACT}`"),

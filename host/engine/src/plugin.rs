@@ -362,6 +362,10 @@ fn check_outcome(outcome: &wit::Outcome, deleting: bool) -> Result<(), CallError
     if outcome.status.ready && outcome.status.endpoints.is_empty() {
         return Err(bad("the status says ready, but has no endpoint to connect to"));
     }
+    if let Some(endpoint) = outcome.status.endpoints.iter().find(|endpoint| endpoint.port == 0) {
+        let name = &endpoint.name;
+        return Err(bad(format!("the endpoint {name:?} has the port 0, to which nobody can connect")));
+    }
     Ok(())
 }
 

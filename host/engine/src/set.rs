@@ -1,13 +1,7 @@
 //! All plugins that a region serves, by type; made whole and replaced whole.
 
-use crate::{Engine, Plugin, ResourceType};
-use std::{
-    collections::BTreeMap,
-    ffi::OsStr,
-    fs,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use crate::{Plugin, ResourceType};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use tokio::sync::watch;
 
 /// A type, and the plugin that serves it.
@@ -19,11 +13,11 @@ pub struct Served {
     pub resource_type: ResourceType,
 }
 
-/// A file that serves nothing, and why. The others are not affected.
+/// A plugin that serves nothing, and why. The others are not affected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {message}", file.display())]
 pub struct LoadProblem {
-    /// The file, or the directory if that can't be read.
+    /// Where it comes from.
     pub file: PathBuf,
     /// What is wrong, and what can be done.
     pub message: String,
@@ -37,28 +31,6 @@ pub struct PluginSet {
 }
 
 impl PluginSet {
-    /// Loads all `*.wasm` of a directory, in the order of their names.
-    pub fn load_dir(engine: &Engine, dir: &Path) -> (PluginSet, Vec<LoadProblem>) {
-        let files = match plugin_files(dir) {
-            Ok(files) => files,
-            Err(error) => {
-                let message = format!("cannot read the plugin directory: {error}");
-                return (PluginSet::default(), vec![LoadProblem { file: dir.to_owned(), message }]);
-            }
-        };
-        let mut plugins = Vec::new();
-        let mut problems = Vec::new();
-        for file in files {
-            match load_file(engine, &file) {
-                Ok(plugin) => plugins.push(plugin),
-                Err(message) => problems.push(LoadProblem { file, message }),
-            }
-        }
-        let (set, conflicts) = PluginSet::of(plugins);
-        problems.extend(conflicts);
-        (set, problems)
-    }
-
     /// Takes the plugins in their order. One that serves what an earlier one serves already is a problem, and
     /// serves nothing at all: half a plugin would be harder to understand than none.
     pub fn of(plugins: Vec<Plugin>) -> (PluginSet, Vec<LoadProblem>) {
@@ -126,25 +98,6 @@ impl PluginSet {
             })
         })
     }
-}
-
-fn plugin_files(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
-        // Hidden ones are files that are still being written, and what Kubernetes puts beside mounted ones.
-        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        if !hidden && path.extension() == Some(OsStr::new("wasm")) {
-            files.push(path);
-        }
-    }
-    files.sort();
-    Ok(files)
-}
-
-fn load_file(engine: &Engine, file: &Path) -> Result<Plugin, String> {
-    let wasm = fs::read(file).map_err(|error| format!("cannot be read: {error}"))?;
-    engine.load(&file.display().to_string(), &wasm).map_err(|error| error.refusal.to_string())
 }
 
 /// The current set: what a region consults at each step, and what a reload replaces.

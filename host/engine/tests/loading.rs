@@ -62,39 +62,18 @@ fn a_component_that_needs_too_much_memory_is_refused() {
 }
 
 #[test]
-fn a_directory_loads_what_it_can_and_tells_the_rest() {
-    let dir = tempfile::tempdir().unwrap();
-    let write = |name: &str, content: &[u8]| fs::write(dir.path().join(name), content).unwrap();
-    write("a-broken.wasm", b"junk");
-    write("b-good.wasm", common::misbehaving_wasm());
-    write("c-again.wasm", common::misbehaving_wasm());
-    write(".hidden.wasm", b"junk");
-    write("notes.txt", b"junk");
-    fs::create_dir(dir.path().join("d-directory.wasm")).unwrap();
-
-    let (set, problems) = PluginSet::load_dir(&common::engine(Limits::default()), dir.path());
+fn of_plugins_that_are_in_each_others_way_the_first_serves() {
+    let engine = common::engine(Limits::default());
+    let load = |origin: &str| engine.load(origin, common::misbehaving_wasm()).unwrap();
+    let (set, problems) = PluginSet::of(vec![load("a.wasm"), load("b.wasm")]);
     assert_eq!(set.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["misbehaving"]);
-    assert!(set.get("misbehaving").unwrap().plugin.origin().ends_with("b-good.wasm"));
-    let told: Vec<_> = problems
-        .iter()
-        .map(|problem| (problem.file.file_name().unwrap().to_str().unwrap(), problem.message.as_str()))
-        .collect();
-    let check = |index: usize, file: &str, message: &str| {
-        assert_eq!(told[index].0, file);
-        assert!(told[index].1.contains(message), "{}", told[index].1);
-    };
-    assert_eq!(told.len(), 3, "{told:?}");
-    check(0, "a-broken.wasm", "not a WebAssembly component");
-    check(1, "d-directory.wasm", "cannot be read");
-    check(2, "c-again.wasm", "b-good.wasm: remove one of them");
-}
-
-#[test]
-fn a_missing_directory_is_a_problem_and_no_plugins() {
-    let (set, problems) =
-        PluginSet::load_dir(&common::engine(Limits::default()), Path::new("/nonexistent/plugins"));
-    assert_eq!(set.iter().count(), 0);
-    assert!(problems[0].to_string().starts_with("/nonexistent/plugins: cannot read the plugin directory"));
+    assert_eq!(set.get("misbehaving").unwrap().plugin.origin(), "a.wasm");
+    let told: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    assert_eq!(told.len(), 1);
+    assert!(
+        told[0].starts_with("b.wasm: the plugin is called \"misbehaving\", as is the one in a.wasm"),
+        "{told:?}"
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod common;
 
 use common::{input, limits, misbehaving};
 use futures::future::join_all;
-use senren_engine::{CallError, Limits};
+use senren_engine::{CallError, Limits, wit};
 use std::time::{Duration, Instant};
 
 /// Both the reason and a part of the message, for each function that can be asked to go wrong.
@@ -20,7 +20,7 @@ async fn each_misbehaviour_is_told_apart() {
     let plugin = misbehaving(limits());
     for (mode, reason, message) in [
         ("trap", "PluginTrap", "`unreachable`"),
-        ("loop", "PluginTimeout", "within 200ms"),
+        ("loop", "PluginTimeout", "within 400ms"),
         ("memory", "PluginLimit", "bytes of memory"),
         ("huge-output", "PluginLimit", "the answer takes more than 4194304 bytes"),
         ("empty-outcome", "PluginBadAnswer", "no children"),
@@ -133,6 +133,34 @@ async fn a_full_queue_refuses_further_calls_of_that_plugin_only() {
     assert!((4..=6).contains(&overloaded), "{reasons:?}");
     assert!(reasons.contains(&"PluginTimeout"), "{reasons:?}");
     assert!(ready.unwrap().status.ready);
+}
+
+#[tokio::test]
+async fn a_simulated_database_answers_and_goes_wrong_as_any_call() {
+    let plugin = misbehaving(limits());
+    assert!(plugin.simulates());
+    let exec = async |word: &str, state: Option<&str>| {
+        let call = wit::ExecCall {
+            resource_type: "misbehaving".into(),
+            pod: "{}".into(),
+            container: "x".into(),
+            command: vec![word.into()],
+            pods: vec!["{}".into()],
+            now_ms: 0,
+            state: state.map(str::to_owned),
+        };
+        plugin.simulate(call).await
+    };
+    let first = exec("hello", None).await.unwrap();
+    assert_eq!((first.stdout.as_str(), first.state.as_str()), ("hello", "1"));
+    assert_eq!(exec("again", Some(&first.state)).await.unwrap().state, "2");
+    is(
+        &exec("bad-json", None).await.unwrap_err(),
+        "PluginBadAnswer",
+        "the state that `exec` answers is not JSON",
+    );
+    is(&exec("trap", None).await.unwrap_err(), "PluginTrap", "unreachable");
+    is(&exec("loop", None).await.unwrap_err(), "PluginTimeout", "");
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ pub fn another(wasm: &[u8], number: u8) -> Vec<u8> {
 }
 
 pub fn limits() -> Limits {
-    Limits { deadline: Duration::from_millis(200), ..Limits::default() }
+    Limits { deadline: Duration::from_millis(400), ..Limits::default() }
 }
 
 /// Compiling takes a second, so tests share what they compiled.

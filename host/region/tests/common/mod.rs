@@ -60,9 +60,11 @@ pub fn engine() -> Engine {
 pub fn plugins() -> Plugins {
     static LOADED: OnceLock<Vec<Plugin>> = OnceLock::new();
     let loaded = LOADED.get_or_init(|| {
-        let (set, problems) = PluginSet::load_dir(&engine(), plugin_dir());
-        assert!(problems.is_empty(), "{problems:?}");
-        set.plugins().cloned().collect()
+        let load = |file: &str| {
+            let path = plugin_dir().join(file);
+            engine().load(file, &std::fs::read(path).unwrap()).unwrap()
+        };
+        ["misbehaving.wasm", "redis.wasm"].map(load).into()
     });
     Plugins::new(PluginSet::of(loaded.clone()).0)
 }

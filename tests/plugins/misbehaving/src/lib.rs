@@ -7,7 +7,10 @@
 mod modes;
 mod variant;
 
-use senren_plugin::wit::{ApiKind, Change, Descriptor, Fault, Input, Outcome, ResourceType, Violation};
+use senren_plugin::wit::{
+    ApiKind, Change, Descriptor, ExecCall, ExecResult, Fault, Input, Outcome, ResourceType, SimulationGuest,
+    Violation,
+};
 use senren_plugin::{Plugin, Value, json};
 
 pub use modes::MODES;
@@ -134,7 +137,18 @@ impl Plugin for Misbehaving {
     }
 }
 
-senren_plugin::export_plugin!(Misbehaving);
+senren_plugin::export_plugin!(Misbehaving, simulation);
+
+/// Its database says what it is told; what outlives that is how often.
+impl SimulationGuest for Misbehaving {
+    fn exec(call: ExecCall) -> ExecResult {
+        let said = call.command.join(" ");
+        modes::go_wrong(&said);
+        let times = call.state.and_then(|state| state.parse().ok()).unwrap_or(0_u64) + 1;
+        let state = if said == "bad-json" { "{".to_owned() } else { times.to_string() };
+        ExecResult { exit_code: 0, stdout: said, stderr: String::new(), state }
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -28,9 +28,16 @@ pub struct Custom {
     schema: Schema,
     status: bool,
     columns: Vec<Printed>,
+    /// The schema as the definition has it, for documentation.
+    source: Value,
 }
 
 impl Custom {
+    /// The schema as it was written.
+    pub(crate) fn source(&self) -> &Value {
+        &self.source
+    }
+
     /// What a table shows beside the name.
     pub(crate) fn columns(&self) -> &[Printed] {
         &self.columns
@@ -242,6 +249,7 @@ fn kind_of(definition: &Value) -> Option<Kind> {
             schema: Schema::parse_crd(source).ok()?,
             status,
             columns: printed(version).unwrap_or_default(),
+            source: source.clone(),
         }),
     })
 }

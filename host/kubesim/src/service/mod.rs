@@ -5,6 +5,7 @@
 mod discovery;
 mod exec;
 mod list;
+mod openapi;
 mod query;
 pub(crate) mod route;
 mod stream;
@@ -148,7 +149,7 @@ impl ApiService {
         let (mut head, body) = request.into_parts();
         let query = Query::of(&head);
         let target = match route::parse(head.uri.path()) {
-            Route::Discovery(path) => return discovery::answer(&self.store, &path),
+            Route::Discovery(path) => return discovery::answer(&self.store, &path, &head.headers),
             Route::Target(target) => target,
         };
         let what = events::stored(&target.group, &target.plural);

@@ -59,6 +59,14 @@ impl Config {
         }
     }
 
+    /// Where clients find a Service, once it is there.
+    pub(crate) fn host<Spec>(&self, input: &Input<Spec, Config>, service: &str) -> Option<String> {
+        match self.endpoint {
+            EndpointKind::Dns => input.observed.find("Service", service).map(|_| input.dns(service)),
+            EndpointKind::ClusterIp => input.observed.service_ip(service),
+        }
+    }
+
     pub(crate) fn storage_class(&self) -> Option<&str> {
         Some(self.storage_class.as_str()).filter(|class| !class.is_empty())
     }

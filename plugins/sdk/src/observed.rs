@@ -240,6 +240,15 @@ impl Pod {
         !self.deleting && self.status.conditions.iter().any(ready)
     }
 
+    /// All of its containers run, ready or not: a command can be executed in them.
+    pub fn running(&self) -> bool {
+        let containers = &self.status.container_statuses;
+        let running = |container: &Container| {
+            container.state.waiting.is_none() && container.state.terminated.is_none()
+        };
+        !self.deleting && self.status.phase == "Running" && containers.iter().all(running)
+    }
+
     /// Its address, once it has one.
     pub fn ip(&self) -> Option<&str> {
         self.status.pod_ip.as_deref()

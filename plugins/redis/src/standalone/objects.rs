@@ -10,20 +10,16 @@
 //!
 //! A change of the pod template replaces every pod, so what goes into it is only what must.
 
-use std::fmt::Write;
-
 use senren_plugin::Value;
 use senren_plugin::objects::{self, StatefulSet, checksum};
 use senren_plugin::prelude::*;
 
-use crate::{Config, Spec};
+use super::Spec;
+use crate::pods::{self, PORT, Template};
+use crate::{Config, settings};
 
-/// Where clients and replicas connect.
-pub(crate) const PORT: u16 = 6379;
 /// Annotation of the StatefulSet that tells whether what is observed is what was last wanted.
 pub(crate) const CHECKSUM: &str = "checksum/stateful-set";
-/// User and group `redis` of the image.
-const USER: u32 = 999;
 
 const START: &str = include_str!("scripts/start.sh");
 const READY: &str = include_str!("scripts/ready.sh");
@@ -67,11 +63,7 @@ pub(crate) fn redis_conf(spec: &Spec) -> String {
     // The append-only file alone: snapshots beside it would only fork more often. It is complete on shutdown.
     conf.push_str(if spec.persistence.enabled { "appendonly yes\n" } else { "appendonly no\n" });
     conf.push_str("save \"\"\nrepl-diskless-sync yes\nrepl-diskless-sync-delay 0\n");
-    for (name, value) in &spec.config {
-        let value = if value.is_empty() { "\"\"" } else { value };
-        // Writing to a String does not fail.
-        let _ = writeln!(conf, "{name} {value}");
-    }
+    settings::write(&spec.config, &mut conf);
     conf
 }
 
@@ -116,77 +108,24 @@ pub(crate) fn stateful_set(
 }
 
 fn pod_spec(input: &Input<Spec, Config>, names: &Names) -> Value {
-    let mut volumes = vec![
-        json!({"name": "config", "configMap": {"name": names.config}}),
-        json!({"name": "tmp", "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}}),
-    ];
-    if !input.spec.persistence.enabled {
-        volumes.push(json!({"name": "data", "emptyDir": {}}));
-    }
-    json!({
-        "containers": [container(input, names)],
-        "volumes": volumes,
-        "terminationGracePeriodSeconds": 60,
-        "automountServiceAccountToken": false,
-        "enableServiceLinks": false,
-        "securityContext": {
-            "runAsNonRoot": true, "runAsUser": USER, "runAsGroup": USER, "fsGroup": USER,
-            "fsGroupChangePolicy": "OnRootMismatch",
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-    })
-}
-
-fn container(input: &Input<Spec, Config>, names: &Names) -> Value {
-    let memory = format!("{}Mi", memory_limit_mb(&input.spec));
-    json!({
-        "name": "redis",
-        "image": input.config.image(&input.spec.version),
-        "command": ["sh", "/etc/redis/start.sh"],
-        "env": environment(input, names),
-        "ports": [{"name": "redis", "containerPort": PORT}],
-        // So that the status can say why it does not start.
-        "terminationMessagePolicy": "FallbackToLogsOnError",
-        "resources": {"requests": {"cpu": "50m", "memory": memory}, "limits": {"memory": memory}},
-        "volumeMounts": [
-            {"name": "config", "mountPath": "/etc/redis", "readOnly": true},
-            {"name": "data", "mountPath": "/data"},
-            {"name": "tmp", "mountPath": "/tmp"},
-        ],
-        // The script waits for up to four seconds by itself; one failure after that is enough.
-        "readinessProbe": {
-            "exec": {"command": ["sh", "/etc/redis/ready.sh"]},
-            "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 1,
-        },
-        // Any answer will do, that it is still loading included.
-        "livenessProbe": {
-            "exec": {"command": ["sh", "-c", "exec redis-cli -h \"$POD_IP\" ping"]},
-            "initialDelaySeconds": 10, "periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 6,
-        },
-        "securityContext": {
-            "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]},
-        },
-    })
-}
-
-fn environment(input: &Input<Spec, Config>, names: &Names) -> Value {
-    let primary = format!("{}.{}", pod(input, 0), input.dns(&names.nodes));
-    let mut environment = vec![
-        json!({"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}),
-        json!({"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}),
-        json!({"name": "PRIMARY", "value": primary}),
-    ];
-    if input.spec.password {
-        // The name that redis-cli looks for.
-        let reference = json!({"name": names.secret, "key": "password"});
-        environment.push(json!({"name": "REDISCLI_AUTH", "valueFrom": {"secretKeyRef": reference}}));
-    }
-    Value::Array(environment)
-}
-
-/// Data, and beside it: what Redis itself and its connections need, and the pages that a forked child keeps while
-/// clients go on writing (a rewrite of the append-only file, a replica's first copy).
-fn memory_limit_mb(spec: &Spec) -> u64 {
+    let spec = &input.spec;
     let forks = spec.persistence.enabled || spec.replicas > 0;
-    spec.memory_mb + 32 + spec.memory_mb / if forks { 2 } else { 8 }
+    pods::pod_spec(Template {
+        image: input.config.image(&spec.version),
+        config: names.config.clone(),
+        env: environment(input, names),
+        ports: json!([{"name": "redis", "containerPort": PORT}]),
+        memory_limit_mb: pods::memory_limit_mb(spec.memory_mb, forks),
+        persistent: spec.persistence.enabled,
+    })
+}
+
+fn environment(input: &Input<Spec, Config>, names: &Names) -> Vec<Value> {
+    let primary = format!("{}.{}", pod(input, 0), input.dns(&names.nodes));
+    let mut environment = pods::identity();
+    environment.push(json!({"name": "PRIMARY", "value": primary}));
+    if input.spec.password {
+        environment.push(pods::password(&names.secret));
+    }
+    environment
 }

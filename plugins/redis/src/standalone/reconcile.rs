@@ -7,9 +7,10 @@ use senren_plugin::prelude::*;
 use senren_plugin::wit::Event;
 use senren_plugin::{Pod, StatefulSetStatus, Trouble};
 
-use crate::config::EndpointKind;
-use crate::objects::{self, Names};
-use crate::{Config, Spec};
+use super::Spec;
+use super::objects::{self, Names};
+use crate::Config;
+use crate::pods::PORT;
 
 /// What is observed of the pods, set against the StatefulSet that is wanted now.
 struct Seen {
@@ -94,10 +95,7 @@ impl Seen {
 fn status(input: &Input<Spec, Config>, names: &Names, seen: &Seen) -> Status {
     let wanted = input.spec.replicas as usize;
     let ready_replicas = seen.ready_replicas();
-    let host = |service: &str| match input.config.endpoint {
-        EndpointKind::Dns => input.observed.find("Service", service).map(|_| input.dns(service)),
-        EndpointKind::ClusterIp => input.observed.service_ip(service),
-    };
+    let host = |service: &str| input.config.host(input, service);
     let (primary, reads) = (host(input.name), host(&names.reads));
 
     let mut status = if seen.primary_ready() && primary.is_some() {
@@ -106,11 +104,11 @@ fn status(input: &Input<Spec, Config>, names: &Names, seen: &Seen) -> Status {
         unusable(input, seen)
     };
     if let Some(host) = primary {
-        status = status.endpoint("primary", host, objects::PORT);
+        status = status.endpoint("primary", host, PORT);
     }
     if wanted > 0 {
         if let Some(host) = reads {
-            status = status.endpoint("reads", host, objects::PORT);
+            status = status.endpoint("reads", host, PORT);
         }
         let message = format!("{ready_replicas} of {wanted} replicas are in sync");
         let all = ready_replicas == wanted;

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use senren_plugin::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::{fields, settings};
+
 /// A Redis, as admitted; the defaults are in [`schema`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spec {
@@ -33,58 +35,6 @@ pub struct Persistence {
     pub size: String,
 }
 
-/// Settings that users may put into redis.conf. Those that are missing here decide about identity, network,
-/// replication, persistence or what may be executed, which is this plugin's business, or have a field of their own.
-const SETTINGS: [&str; 47] = [
-    "active-defrag-cycle-max",
-    "active-defrag-cycle-min",
-    "active-defrag-ignore-bytes",
-    "active-defrag-max-scan-fields",
-    "active-defrag-threshold-lower",
-    "active-defrag-threshold-upper",
-    "active-expire-effort",
-    "activedefrag",
-    "activerehashing",
-    "aof-rewrite-incremental-fsync",
-    "appendfsync",
-    "auto-aof-rewrite-min-size",
-    "auto-aof-rewrite-percentage",
-    "busy-reply-threshold",
-    "client-output-buffer-limit",
-    "client-query-buffer-limit",
-    "databases",
-    "dynamic-hz",
-    "hash-max-listpack-entries",
-    "hash-max-listpack-value",
-    "hz",
-    "io-threads",
-    "jemalloc-bg-thread",
-    "latency-monitor-threshold",
-    "latency-tracking",
-    "lazyfree-lazy-eviction",
-    "lazyfree-lazy-expire",
-    "lazyfree-lazy-server-del",
-    "lazyfree-lazy-user-del",
-    "lazyfree-lazy-user-flush",
-    "lfu-decay-time",
-    "lfu-log-factor",
-    "list-compress-depth",
-    "list-max-listpack-size",
-    "maxclients",
-    "maxmemory-samples",
-    "no-appendfsync-on-rewrite",
-    "notify-keyspace-events",
-    "proto-max-bulk-len",
-    "repl-backlog-size",
-    "repl-backlog-ttl",
-    "set-max-intset-entries",
-    "slowlog-log-slower-than",
-    "slowlog-max-len",
-    "tcp-keepalive",
-    "timeout",
-    "tracking-table-max-keys",
-];
-
 /// Form, defaults and effects.
 pub(crate) fn schema() -> Schema {
     let persistence = Schema::object([
@@ -97,22 +47,11 @@ pub(crate) fn schema() -> Schema {
         ),
         (
             "size",
-            Schema::string()
-                .pattern("^[1-9][0-9]{0,5}(Mi|Gi|Ti)$")
+            fields::volume_size()
                 .default("1Gi")
                 .describe("Size of each instance's volume: at least twice its memory. Can grow, not shrink."),
         ),
     ]);
-    let policies = [
-        "noeviction",
-        "allkeys-lru",
-        "allkeys-lfu",
-        "allkeys-random",
-        "volatile-lru",
-        "volatile-lfu",
-        "volatile-random",
-        "volatile-ttl",
-    ];
     Schema::object([
         (
             "memory_mb",
@@ -131,14 +70,7 @@ pub(crate) fn schema() -> Schema {
                 .default(0)
                 .describe("Replicas that serve reads, besides the primary."),
         ),
-        (
-            "version",
-            Schema::string()
-                .pattern(r"^(7\.[024]|8\.[0-9])(\.[0-9]{1,2})?$")
-                .default("7.2")
-                .effect(Effect::RollingRestart)
-                .describe("Version of Redis: a tag of its image."),
-        ),
+        ("version", fields::version()),
         ("persistence", persistence.default(json!({}))),
         (
             "password",
@@ -147,20 +79,8 @@ pub(crate) fn schema() -> Schema {
                 .effect(Effect::RollingRestart)
                 .describe("Clients need a password: key `password` of the Secret `<name>-auth`."),
         ),
-        (
-            "maxmemory_policy",
-            Schema::one_of(policies)
-                .default("noeviction")
-                .effect(Effect::RollingRestart)
-                .describe("What happens to a write when memory is full: refused, or keys are evicted."),
-        ),
-        (
-            "config",
-            Schema::map(Schema::string())
-                .default(json!({}))
-                .effect(Effect::RollingRestart)
-                .describe("Further settings of redis.conf, each as text: `hz: \"20\"`."),
-        ),
+        ("maxmemory_policy", fields::maxmemory_policy()),
+        ("config", fields::config()),
     ])
 }
 
@@ -183,29 +103,7 @@ pub(crate) fn admit(spec: &Spec, violations: &mut Violations) {
         );
         violations.add("/persistence/size", "too-small", message);
     }
-    for (name, value) in &spec.config {
-        admit_setting(name, value, violations);
-    }
-}
-
-fn admit_setting(name: &str, value: &str, violations: &mut Violations) {
-    let path = format!("/config/{}", name.replace('~', "~0").replace('/', "~1"));
-    if SETTINGS.binary_search(&name).is_err() {
-        let instead = match name {
-            "maxmemory" => "set `memory_mb`",
-            "maxmemory-policy" => "set `maxmemory_policy`",
-            "requirepass" | "masterauth" => "set `password`",
-            "replicaof" | "slaveof" => "set `replicas`",
-            "appendonly" | "save" | "dir" => "set `persistence`",
-            _ => "senren keeps it to itself, or Redis does not know it",
-        };
-        return violations.add(&path, "unknown-setting", format!("cannot be set here: {instead}"));
-    }
-    let plain = |c: char| c.is_ascii_alphanumeric() || " ._:$%-".contains(c);
-    if value.len() > 200 || !value.chars().all(plain) || value.trim() != value {
-        let message = "must be up to 200 letters, digits, spaces and . _ : $ % -";
-        violations.add(&path, "bad-value", message);
-    }
+    settings::admit(&spec.config, &[], violations);
 }
 
 impl Persistence {
@@ -232,11 +130,6 @@ mod tests {
     #[test]
     fn nothing_but_defaults_is_a_redis() {
         insta::assert_json_snapshot!(admit(&json!({})).unwrap());
-    }
-
-    #[test]
-    fn settings_are_in_order_for_the_search() {
-        assert!(SETTINGS.is_sorted());
     }
 
     #[test]

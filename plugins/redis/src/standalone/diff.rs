@@ -3,7 +3,8 @@
 use senren_plugin::FORBIDDEN_CHANGE;
 use senren_plugin::prelude::*;
 
-use crate::Spec;
+use super::Spec;
+use crate::fields::release;
 
 /// Corrects what the effects of the single fields add up to.
 pub(crate) fn diff(change: &mut Change, current: &Spec, desired: &Spec) -> Result<(), Fault> {
@@ -31,12 +32,6 @@ pub(crate) fn diff(change: &mut Change, current: &Spec, desired: &Spec) -> Resul
 
 fn forbidden(message: String) -> Result<(), Fault> {
     Err(Fault::permanent(FORBIDDEN_CHANGE, message))
-}
-
-/// `7.2.5` → (7, 2): files change with these only.
-fn release(version: &str) -> (u32, u32) {
-    let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
-    (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
 }
 
 #[cfg(test)]

@@ -1,11 +1,14 @@
 //! `pods/<name>/exec`: a command in a container, its streams over a connection that has changed its protocol.
 
+mod spdy;
+mod spdy_frames;
 mod websocket;
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, header};
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use kube::core::Status;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{ApiResponse, ApiService, Call};
@@ -24,8 +27,19 @@ pub(super) async fn answer(api: &ApiService, call: &Call, head: &mut Parts) -> R
     let Some(connection) = head.extensions.remove::<OnUpgrade>() else {
         return Err(status::bad_request("Upgrade request required"));
     };
+    let stop = api.running.stopped().clone();
+    if mentions(&head.headers, &header::UPGRADE, "spdy/3.1") {
+        let response = spdy::accept(&head.headers)?;
+        let session = start(api, call, &request).await??;
+        tokio::spawn(stop.run_until_cancelled_owned(async move {
+            if let Some(connection) = changed(connection).await {
+                spdy::serve(connection, &request, session).await;
+            }
+        }));
+        return Ok(response);
+    }
     if !mentions(&head.headers, &header::UPGRADE, "websocket") {
-        return Err(status::bad_request("unable to upgrade: only WebSocket connections are supported"));
+        return Err(status::bad_request("unable to upgrade: WebSocket and SPDY/3.1 are supported"));
     }
     let (version, response) = websocket::accept(&head.headers)?;
     let mut session = start(api, call, &request).await?;
@@ -33,14 +47,20 @@ pub(super) async fn answer(api: &ApiService, call: &Call, head: &mut Parts) -> R
         session = Ok(session?);
     }
     // With the newest version, a server has changed the protocol before it asks the node.
-    let serving = async move {
-        match connection.await {
-            Ok(connection) => websocket::serve(connection, version, session).await,
-            Err(error) => tracing::debug!(%error, "a connection did not change its protocol"),
+    tokio::spawn(stop.run_until_cancelled_owned(async move {
+        if let Some(connection) = changed(connection).await {
+            websocket::serve(connection, version, session).await;
         }
-    };
-    tokio::spawn(api.running.stopped().clone().run_until_cancelled_owned(serving));
+    }));
     Ok(response)
+}
+
+/// The connection, once its protocol has changed.
+async fn changed(connection: OnUpgrade) -> Option<Upgraded> {
+    connection
+        .await
+        .inspect_err(|error| tracing::debug!(%error, "a connection did not change its protocol"))
+        .ok()
 }
 
 /// What the query asks for.
@@ -103,4 +123,12 @@ fn mentions(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
 fn words<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
     let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).map(str::trim)
+}
+
+/// A terminal's size, as clients write it.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Size {
+    width: u16,
+    height: u16,
 }

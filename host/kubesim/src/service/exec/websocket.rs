@@ -10,14 +10,14 @@ use futures::{Sink, SinkExt as _, Stream, StreamExt as _};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use serde::Deserialize;
 use tokio::io::AsyncWriteExt as _;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::{Started, mentions, refused, verdict, words};
+use super::{Size, Started, mentions, refused, verdict, words};
 use crate::service::{ApiResponse, full, to_bytes};
 use crate::status::{self, Result};
 use crate::workloads::exec::{Event, Resize, Session, Writer};
@@ -102,7 +102,8 @@ pub(super) async fn serve(connection: Upgraded, version: Version, session: Start
     };
     let farewell = async {
         told?;
-        send.close().await?;
+        let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+        send.send(Message::Close(Some(frame))).await?;
         while receive.next().await.transpose()?.is_some() {}
         Ok::<_, Error>(())
     };
@@ -166,12 +167,4 @@ async fn hear(
             _ => {}
         }
     }
-}
-
-/// A terminal's size, as clients write it.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Size {
-    width: u16,
-    height: u16,
 }

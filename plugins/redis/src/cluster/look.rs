@@ -15,7 +15,7 @@ pub(crate) struct Look {
     pub has_keys: bool,
     /// How much of its primary's data a replica has.
     pub offset: u64,
-    /// All nodes that it knows, itself first.
+    /// All nodes that it knows: itself first, the others by id.
     pub nodes: Vec<Node>,
 }
 
@@ -70,6 +70,7 @@ impl Look {
                 }
             }
         }
+        look.nodes.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         look.nodes.insert(0, me?);
         Some(look)
     }
@@ -80,7 +81,11 @@ impl Look {
     }
 
     pub(crate) fn node(&self, id: &str) -> Option<&Node> {
-        self.nodes.iter().find(|node| node.id == id)
+        if self.me().id == id {
+            return Some(self.me());
+        }
+        let others = self.others();
+        others.binary_search_by(|node| node.id.as_str().cmp(id)).ok().and_then(|at| others.get(at))
     }
 
     pub(crate) fn others(&self) -> &[Node] {
@@ -164,8 +169,9 @@ c4c1cb3e60f27f04c0a2f3d5b86f3e7b9b1a7d03 127.80.64.9:6379@16379 handshake - 0 co
         let failed = of("0f0cd5a2b3df7ae07cf1b37a1b1e9d7d4d1a9c3e");
         assert_eq!((failed.state, failed.slots.to_string().as_str()), (State::Failed, "0-5459"));
         assert_eq!(failed.leaving, [(5460, primary.id.clone())]);
-        let states: Vec<State> = look.nodes[3..].iter().map(|node| node.state).collect();
-        assert_eq!(states, [State::Doubted, State::Unknown]);
+        assert_eq!(of("7ae07cf1b37a1b1e9d7d4d1a9c3e0f0cd5a2b3df").state, State::Doubted);
+        assert_eq!(of("c4c1cb3e60f27f04c0a2f3d5b86f3e7b9b1a7d03").state, State::Unknown);
+        assert!(look.node(&me.id).is_some_and(|node| node == me) && look.node("").is_none());
         assert_eq!((of("c4c1cb3e60f27f04c0a2f3d5b86f3e7b9b1a7d03").pod.as_str(), look.nodes.len()), ("", 5));
     }
 

@@ -27,6 +27,8 @@ pub(crate) struct Cluster {
     pub contested: Slots,
     /// Everyone who was asked agrees on who owns what.
     pub settled: bool,
+    /// Which of the members says that it is this node.
+    ids: BTreeMap<String, usize>,
 }
 
 /// A pod, and the node in it.
@@ -106,7 +108,10 @@ impl Cluster {
             unowned: Slots::all(),
             contested: Slots::default(),
             settled: true,
+            ids: BTreeMap::new(),
         };
+        let answered = cluster.members.iter().enumerate().filter(|(_, member)| member.look.is_some());
+        cluster.ids = answered.map(|(at, member)| (member.id().to_owned(), at)).collect();
         let mut claimed = Slots::default();
         for member in &cluster.members {
             let own = member.slots();
@@ -121,10 +126,9 @@ impl Cluster {
     }
 
     fn find_ghosts(&self, names: &Names, claimed: &Slots) -> Vec<Ghost> {
-        let ids: BTreeSet<&str> = self.looks().map(|(_, look)| look.me().id.as_str()).collect();
         let mut ghosts: BTreeMap<&str, Ghost> = BTreeMap::new();
         let known = self.looks().flat_map(|(_, look)| look.others());
-        for node in known.filter(|node| node.state != State::Unknown && !ids.contains(node.id.as_str())) {
+        for node in known.filter(|node| node.state != State::Unknown && !self.ids.contains_key(&node.id)) {
             let ghost = ghosts.entry(&node.id).or_insert_with(|| Ghost {
                 id: node.id.clone(),
                 fate: Fate::Absent,
@@ -164,7 +168,7 @@ impl Cluster {
 
     /// The pod that says it is this node.
     pub(crate) fn by_id(&self, id: &str) -> Option<&Member> {
-        self.looks().find(|(_, look)| look.me().id == id).map(|(member, _)| member)
+        self.ids.get(id).and_then(|at| self.members.get(*at))
     }
 
     pub(crate) fn of_shard(&self, shard: u32) -> impl Iterator<Item = &Member> {

@@ -6,142 +6,139 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// How many there are.
 pub(crate) const ALL: u16 = 16384;
-const WORDS: usize = ALL as usize / 64;
 
-/// A set of hash slots.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Slots(Box<[u64; WORDS]>);
-
-impl Default for Slots {
-    fn default() -> Self {
-        Self(Box::new([0; WORDS]))
-    }
-}
+/// A set of hash slots: its stretches without a gap, first and last of each, in order. Of most nodes there are none or
+/// a few, and there are as many nodes to read as the square of the pods.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(crate) struct Slots(Vec<(u16, u16)>);
 
 impl Slots {
     pub(crate) fn all() -> Self {
-        Self(Box::new([u64::MAX; WORDS]))
+        Self(vec![(0, ALL - 1)])
     }
 
     /// Reads what `Display` wrote, or what `CLUSTER NODES` writes: `0-5460 7000 9000-9001`.
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        let mut slots = Self::default();
-        for part in text.split_whitespace() {
+        let range = |part: &str| {
             let (first, last) = part.split_once('-').unwrap_or((part, part));
             let (first, last): (u16, u16) = (first.parse().ok()?, last.parse().ok()?);
-            if last >= ALL || first > last {
-                return None;
-            }
-            slots.insert_range(first, last);
-        }
-        Some(slots)
+            (first <= last && last < ALL).then_some((first, last))
+        };
+        Some(Self::of(text.split_whitespace().map(range).collect::<Option<_>>()?))
     }
 
-    /// From `first` up to and with `last`, a word at a time.
-    fn insert_range(&mut self, first: u16, last: u16) {
-        let (low, high) = (usize::from(first / 64), usize::from(last / 64));
-        for (n, word) in self.0.iter_mut().enumerate().take(high + 1).skip(low) {
-            let from = if n == low { u64::MAX << (first % 64) } else { u64::MAX };
-            let to = if n == high { u64::MAX >> (63 - last % 64) } else { u64::MAX };
-            *word |= from & to;
+    /// From stretches in any order, which may overlap.
+    fn of(mut ranges: Vec<(u16, u16)>) -> Self {
+        ranges.sort_unstable();
+        let mut slots: Vec<(u16, u16)> = Vec::with_capacity(ranges.len());
+        for (first, last) in ranges {
+            match slots.last_mut() {
+                Some((_, end)) if first <= *end + 1 => *end = last.max(*end),
+                _ => slots.push((first, last)),
+            }
         }
+        Self(slots)
     }
 
     pub(crate) fn insert(&mut self, slot: u16) {
-        if let Some(word) = self.0.get_mut(usize::from(slot / 64)) {
-            *word |= 1 << (slot % 64);
+        if !self.contains(slot) {
+            *self = self.union(&Self(vec![(slot, slot)]));
         }
     }
 
     pub(crate) fn contains(&self, slot: u16) -> bool {
-        self.0.get(usize::from(slot / 64)).is_some_and(|word| word & (1 << (slot % 64)) != 0)
+        let at = self.0.partition_point(|(_, last)| *last < slot);
+        self.0.get(at).is_some_and(|(first, _)| *first <= slot)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.iter().all(|word| *word == 0)
+        self.0.is_empty()
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.0.iter().map(|word| word.count_ones() as usize).sum()
+        self.0.iter().map(|(first, last)| usize::from(last - first) + 1).sum()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = u16> + '_ {
-        (0..ALL).step_by(64).zip(self.0.iter()).flat_map(|(first, word)| {
-            let mut left = *word;
-            std::iter::from_fn(move || {
-                let bit = u16::try_from(left.trailing_zeros()).ok().filter(|bit| *bit < 64)?;
-                left &= left - 1;
-                Some(first + bit)
-            })
-        })
-    }
-
-    fn zip(&self, other: &Self, with: impl Fn(u64, u64) -> u64) -> Self {
-        let mut slots = self.clone();
-        slots.0.iter_mut().zip(other.0.iter()).for_each(|(word, other)| *word = with(*word, *other));
-        slots
+        self.0.iter().flat_map(|(first, last)| *first..=*last)
     }
 
     pub(crate) fn union(&self, other: &Self) -> Self {
-        self.zip(other, |a, b| a | b)
+        match (self.is_empty(), other.is_empty()) {
+            (true, _) => other.clone(),
+            (_, true) => self.clone(),
+            _ => Self::of(self.0.iter().chain(&other.0).copied().collect()),
+        }
     }
 
     pub(crate) fn minus(&self, other: &Self) -> Self {
-        self.zip(other, |a, b| a & !b)
+        let mut left = Vec::new();
+        let mut holes = other.0.as_slice();
+        for (first, last) in &self.0 {
+            let mut from = *first;
+            while let Some(rest) = holes.split_first().filter(|(hole, _)| hole.1 < from) {
+                holes = rest.1;
+            }
+            // A hole may reach into the next stretch, too, so they are only looked at here.
+            let mut ended = false;
+            for (hole, end) in holes.iter().take_while(|(hole, _)| hole <= last) {
+                if *hole > from {
+                    left.push((from, hole - 1));
+                }
+                ended = end >= last;
+                from = end.saturating_add(1);
+            }
+            if !ended {
+                left.push((from, *last));
+            }
+        }
+        Self(left)
     }
 
     pub(crate) fn common(&self, other: &Self) -> Self {
-        self.zip(other, |a, b| a & b)
+        self.minus(&self.minus(other))
     }
 
     /// Takes out the lowest `count` of them.
     pub(crate) fn take(&mut self, count: usize) -> Self {
-        let mut taken = Self::default();
-        self.iter().take(count).for_each(|slot| taken.insert(slot));
+        let taken: Self = self.cut(count);
         *self = self.minus(&taken);
         taken
     }
 
     /// Takes out the highest `count` of them.
     pub(crate) fn take_last(&mut self, count: usize) -> Self {
-        let low = self.len().saturating_sub(count);
-        let kept = self.take(low);
-        std::mem::replace(self, kept)
+        let kept = self.cut(self.len().saturating_sub(count));
+        let taken = self.minus(&kept);
+        *self = kept;
+        taken
     }
 
-    /// First and last of each stretch without a gap.
-    pub(crate) fn ranges(&self) -> Vec<(u16, u16)> {
-        let mut ranges: Vec<(u16, u16)> = Vec::new();
-        let mut extend = |first: u16, last: u16| match ranges.last_mut() {
-            Some((_, end)) if *end + 1 == first => *end = last,
-            _ => ranges.push((first, last)),
-        };
-        for (first, word) in (0..ALL).step_by(64).zip(self.0.iter()) {
-            let mut at = 0;
-            // A run of ones, and the zeros before it; whole words are one step.
-            while at < 64 && word >> at != 0 {
-                let start = at + (word >> at).trailing_zeros();
-                let run = (!(word >> start)).trailing_zeros().min(64 - start);
-                let slot = |bit: u32| first + u16::try_from(bit).unwrap_or_default();
-                extend(slot(start), slot(start + run - 1));
-                at = start + run;
+    /// The lowest `count` of them.
+    fn cut(&self, mut count: usize) -> Self {
+        let mut ranges = Vec::new();
+        for (first, last) in &self.0 {
+            let length = usize::from(last - first) + 1;
+            let Ok(part) = u16::try_from(length.min(count)) else { break };
+            if part == 0 {
+                break;
             }
+            ranges.push((*first, first + part - 1));
+            count -= usize::from(part);
         }
-        ranges
+        Self(ranges)
     }
 }
 
 impl FromIterator<u16> for Slots {
     fn from_iter<I: IntoIterator<Item = u16>>(slots: I) -> Self {
-        let mut set = Self::default();
-        slots.into_iter().for_each(|slot| set.insert(slot));
-        set
+        Self::of(slots.into_iter().map(|slot| (slot, slot)).collect())
     }
 }
 
 impl fmt::Display for Slots {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, (first, last)) in self.ranges().into_iter().enumerate() {
+        for (n, (first, last)) in self.0.iter().enumerate() {
             let space = if n == 0 { "" } else { " " };
             match first == last {
                 true => write!(f, "{space}{first}")?,
@@ -174,6 +171,8 @@ impl<'de> Deserialize<'de> for Slots {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -187,15 +186,26 @@ mod tests {
         }
     }
 
+    /// Against sets of numbers, with stretches that touch, overlap and lie in each other.
     #[test]
-    fn stretches_do_not_mind_where_words_end() {
-        for text in ["63", "64", "63-64", "0-127", "1-62 64-190 192", "16320-16383", "127-128 16383"] {
-            let slots = Slots::parse(text).unwrap();
-            assert_eq!(slots.to_string(), text);
-            assert_eq!(slots.iter().collect::<Slots>(), slots);
-            let listed: usize =
-                slots.ranges().iter().map(|(first, last)| usize::from(last - first) + 1).sum();
-            assert_eq!((slots.iter().count(), listed), (slots.len(), slots.len()));
+    fn what_is_done_with_stretches_is_what_is_done_with_their_slots() {
+        let texts =
+            ["", "0-16383", "5", "0-9", "9-12", "3-4 6 8-20", "10-11 13-16383", "0 2 4 6 8-9", "7-8 19-30"];
+        let set = |slots: &Slots| slots.iter().collect::<BTreeSet<u16>>();
+        for (a, b) in texts.iter().flat_map(|a| texts.iter().map(move |b| (a, b))) {
+            let (x, y) = (Slots::parse(a).unwrap(), Slots::parse(b).unwrap());
+            let (p, q) = (set(&x), set(&y));
+            assert_eq!(set(&x.union(&y)), &p | &q, "{a} and {b}");
+            assert_eq!(set(&x.minus(&y)), &p - &q, "{a} less {b}");
+            assert_eq!(set(&x.common(&y)), &p & &q, "{a} in {b}");
+            assert_eq!(p.iter().copied().collect::<Slots>(), x);
+            assert_eq!((x.len(), x.is_empty()), (p.len(), p.is_empty()));
+            assert!((0..40).all(|slot| x.contains(slot) == p.contains(&slot)), "{a}");
+            let (mut low, mut high) = (x.clone(), x.clone());
+            let half = x.len() / 2;
+            let (first, last) = (low.take(half), high.take_last(half));
+            assert_eq!((first.len(), last.len()), (half, half));
+            assert_eq!((first.union(&low), last.union(&high)), (x.clone(), x));
         }
     }
 

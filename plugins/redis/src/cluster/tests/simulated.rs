@@ -262,3 +262,21 @@ fn whatever_gets_lost_the_end_is_the_same() {
         assert_eq!(run(Some((n, how))).1.len(), end.len(), "{how:?} of act {n}");
     }
 }
+
+/// Run by hand: `cargo test --release -p senren-plugin-redis what_a_call_costs -- --ignored --nocapture`
+#[test]
+#[ignore = "prints how long a call takes, and checks nothing"]
+fn what_a_call_costs() {
+    use senren_plugin::Plugin as _;
+    for (shards, memory_mb) in [(3, 192), (64, 4096)] {
+        let mut host = ready(json!({"shards": shards, "memory_mb": memory_mb}));
+        host.step();
+        let input = host.input();
+        let sizes: usize =
+            input.observed.iter().chain(input.answers.iter().map(|one| &one.output)).map(String::len).sum();
+        let began = std::time::Instant::now();
+        let times = 20;
+        (0..times).for_each(|_| drop(Plugin::reconcile(input.clone()).unwrap()));
+        eprintln!("{shards} shards: {:?}, {} KB in", began.elapsed() / times, sizes / 1024);
+    }
+}

@@ -120,38 +120,48 @@ pub(crate) fn around(input: &Input<Spec, Config>, names: &Names) -> [Value; 3] {
     ]
 }
 
-/// What pods are made from.
+/// What pods are made from, whatever their shard.
 pub(crate) struct PodTemplate {
     pub memory_mb: u64,
-    /// Tells one content of redis.conf from another.
-    pub config: String,
     /// Tells one password from another; empty if there is none.
     pub password: String,
+    annotations: Value,
+    pod: Value,
+    /// Tells one pod template from another.
+    pub checksum: String,
 }
 
 impl PodTemplate {
-    pub(crate) fn new(redis_conf: &str, memory_mb: u64, secret_version: Option<&str>) -> Self {
-        Self {
-            memory_mb,
-            config: checksum(&[redis_conf, START]),
-            password: secret_version.map(|version| checksum(&[version])).unwrap_or_default(),
+    pub(crate) fn new(
+        input: &Input<Spec, Config>,
+        names: &Names,
+        redis_conf: &str,
+        memory_mb: u64,
+        secret_version: Option<&str>,
+    ) -> Self {
+        let password = secret_version.map(|version| checksum(&[version])).unwrap_or_default();
+        let mut annotations = json!({"checksum/config": checksum(&[redis_conf, START])});
+        if !password.is_empty() {
+            annotations[PASSWORD] = Value::from(password.clone());
         }
+        let pod = pod_spec(input, names, memory_mb);
+        let checksum = checksum(&[&pod.to_string(), &annotations.to_string()]);
+        Self { memory_mb, password, annotations, pod, checksum }
     }
 
-    /// The pod template of a shard, and a text that differs where it does.
-    fn of(&self, input: &Input<Spec, Config>, names: &Names, shard: u32) -> (Value, Value, String) {
-        let pod = pod_spec(input, names, self.memory_mb, &labels(input, shard));
-        let mut annotations = json!({"checksum/config": self.config});
-        if !self.password.is_empty() {
-            annotations[PASSWORD] = Value::from(self.password.clone());
-        }
-        let template = checksum(&[&pod.to_string(), &annotations.to_string()]);
-        (pod, annotations, template)
-    }
-
-    /// Tells one pod template of a shard from another.
-    pub(crate) fn checksum(&self, input: &Input<Spec, Config>, names: &Names, shard: u32) -> String {
-        self.of(input, names, shard).2
+    /// The spec of a pod of a shard.
+    fn of_shard(&self, labels: &Value) -> Value {
+        let mut pod = self.pod.clone();
+        // A machine or a zone that fails shall not take a primary and its replicas with it.
+        let spread = |topology: &str| {
+            json!({
+                "maxSkew": 1, "topologyKey": topology, "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {"matchLabels": labels},
+            })
+        };
+        pod["topologySpreadConstraints"] =
+            json!([spread("topology.kubernetes.io/zone"), spread("kubernetes.io/hostname")]);
+        pod
     }
 }
 
@@ -163,7 +173,7 @@ pub(crate) fn stateful_set(
     plan: &SetPlan,
     seen: Option<&SetSeen>,
 ) -> Value {
-    let (pod, pod_annotations, checksum) = template.of(input, names, plan.shard);
+    let labels = labels(input, plan.shard);
     let mut claims = Vec::new();
     if input.spec.persistence.enabled {
         let wanted = input.spec.volume();
@@ -173,11 +183,11 @@ pub(crate) fn stateful_set(
     let mut set = Value::from(StatefulSet {
         service: &names.nodes,
         replicas: plan.replicas,
-        annotations: json!({TEMPLATE: checksum, MEMORY: template.memory_mb.to_string()}),
-        pod_annotations,
-        pod,
+        annotations: json!({TEMPLATE: template.checksum, MEMORY: template.memory_mb.to_string()}),
+        pod_annotations: template.annotations.clone(),
+        pod: template.of_shard(&labels),
         claims,
-        ..StatefulSet::new(&names.set(plan.shard), labels(input, plan.shard))
+        ..StatefulSet::new(&names.set(plan.shard), labels)
     });
     set["spec"]["updateStrategy"] =
         json!({"type": "RollingUpdate", "rollingUpdate": {"partition": plan.partition}});
@@ -196,14 +206,14 @@ fn labels(input: &Input<Spec, Config>, shard: u32) -> Value {
     labels
 }
 
-fn pod_spec(input: &Input<Spec, Config>, names: &Names, memory_mb: u64, labels: &Value) -> Value {
+fn pod_spec(input: &Input<Spec, Config>, names: &Names, memory_mb: u64) -> Value {
     let spec = &input.spec;
     let mut env = pods::identity();
     env.push(json!({"name": "DOMAIN", "value": input.dns(&names.nodes)}));
     if spec.password {
         env.push(pods::password(&names.secret));
     }
-    let mut pod = pods::pod_spec(Template {
+    pods::pod_spec(Template {
         image: input.config.image(&spec.version),
         config: names.config.clone(),
         env,
@@ -212,15 +222,5 @@ fn pod_spec(input: &Input<Spec, Config>, names: &Names, memory_mb: u64, labels: 
         ]),
         memory_limit_mb: pods::memory_limit_mb(memory_mb, spec.persistence.enabled),
         persistent: spec.persistence.enabled,
-    });
-    // A machine or a zone that fails shall not take a primary and its replicas with it.
-    let spread = |topology: &str| {
-        json!({
-            "maxSkew": 1, "topologyKey": topology, "whenUnsatisfiable": "ScheduleAnyway",
-            "labelSelector": {"matchLabels": labels},
-        })
-    };
-    pod["topologySpreadConstraints"] =
-        json!([spread("topology.kubernetes.io/zone"), spread("kubernetes.io/hostname")]);
-    pod
+    })
 }

@@ -6,6 +6,7 @@
 //! again only when a newer look shows that it is still needed. While acts are under way the looks stand still; once
 //! all are answered, looks are wanted that are newer than the acts.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use senren_plugin::prelude::*;
@@ -55,7 +56,7 @@ pub(crate) fn reconcile(input: &Input<Spec, Config>) -> Result<Outcome, Fault> {
     let cluster = Cluster::seen(input, &names, &sets);
     let memory_mb = memory_mb(&input.spec, &sets, &cluster);
     let redis_conf = objects::redis_conf(&input.spec, memory_mb);
-    let template = PodTemplate::new(&redis_conf, memory_mb, secret_version);
+    let template = PodTemplate::new(input, &names, &redis_conf, memory_mb, secret_version);
     let config_map = objects::config_map(&names.config, redis_conf);
     let with = |status: Status| {
         let outcome = Outcome::new(status).child(config_map);
@@ -69,7 +70,7 @@ pub(crate) fn reconcile(input: &Input<Spec, Config>) -> Result<Outcome, Fault> {
     let (shards, pods) = (input.spec.shards, input.spec.pods());
     let mut plan = plan::repair(&cluster, shards, pods);
     let calm = plan.acts.is_empty() && plan.doing.is_none() && sets::calm(input, &sets, &cluster);
-    let sets_plan = sets::plan(input, &names, &template, &sets, &cluster, calm);
+    let sets_plan = sets::plan(input, &template, &sets, &cluster, calm);
     if let Some((pod, command)) = &sets_plan.first {
         plan.acts.insert(pod.clone(), vec![command.clone()]);
     } else if calm && !sets_plan.rolling {
@@ -102,10 +103,10 @@ pub(crate) fn reconcile(input: &Input<Spec, Config>) -> Result<Outcome, Fault> {
 }
 
 /// Memory of each pod. More is given at once; less only when every shard has no more than its part of the data.
-fn memory_mb(spec: &Spec, sets: &std::collections::BTreeMap<u32, SetSeen>, cluster: &Cluster) -> u64 {
+fn memory_mb(spec: &Spec, sets: &BTreeMap<u32, SetSeen>, cluster: &Cluster) -> u64 {
     let wanted = spec.shard_memory_mb();
     let now = sets.values().filter_map(|set| set.memory_mb).max().unwrap_or(wanted);
-    let mut parts = std::collections::BTreeMap::new();
+    let mut parts = BTreeMap::new();
     for shard in cluster.shards() {
         if let Primary::Member(primary) = cluster.primary(shard) {
             parts.insert(shard, primary.slots());
@@ -135,7 +136,8 @@ fn ask(mut outcome: Outcome, facts: &Facts<'_>) -> Outcome {
         let id = look_id(&member.pod, &member.uid);
         let age = match fresh {
             Fresh::For(age) => age,
-            Fresh::Since(time) => Duration::from_millis(time.saturating_sub(member.looked_at)),
+            Fresh::Since(time) if member.looked_at >= time => ACTING,
+            Fresh::Since(time) => Duration::from_millis(time - member.looked_at),
         };
         let look = Exec::new(id, &member.pod, CONTAINER, ["sh", NODE_SCRIPT, "look"]);
         outcome = outcome.ask(look.timeout(LOOK_TIMEOUT).max_age(age));

@@ -146,7 +146,6 @@ pub(crate) fn calm(input: &Input<Spec, Config>, sets: &BTreeMap<u32, SetSeen>, c
 /// Decides what the sets are to be like. `calm`: pods may be taken away, and nothing else is going on.
 pub(crate) fn plan(
     input: &Input<Spec, Config>,
-    names: &Names,
     template: &PodTemplate,
     sets: &BTreeMap<u32, SetSeen>,
     cluster: &Cluster,
@@ -164,7 +163,7 @@ pub(crate) fn plan(
         plan.shrinking |= shrinks || shard >= input.spec.shards;
         let partition = match set {
             None => 0,
-            Some(set) if set.template != template.checksum(input, names, shard) => {
+            Some(set) if set.template != template.checksum => {
                 (plan.rolling, plan.template_changes) = (true, true);
                 set.replicas.max(replicas)
             }

@@ -48,7 +48,7 @@ fn a_cluster_with_everything() {
         .filter(|object| object["kind"] != "StatefulSet" || object["metadata"]["name"] == "features-shard-1")
         .map(|mut object| {
             // Scripts are files of their own.
-            if let Some(data) = object["data"].as_object_mut() {
+            if let Some(data) = object.get_mut("data").and_then(Value::as_object_mut) {
                 data.retain(|name, _| name == "redis.conf");
             }
             object

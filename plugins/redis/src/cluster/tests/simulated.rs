@@ -268,7 +268,7 @@ fn whatever_gets_lost_the_end_is_the_same() {
 #[ignore = "prints how long a call takes, and checks nothing"]
 fn what_a_call_costs() {
     use senren_plugin::Plugin as _;
-    for (shards, memory_mb) in [(3, 192), (64, 4096)] {
+    for (shards, memory_mb) in [(3, 192), (12, 768)] {
         let mut host = ready(json!({"shards": shards, "memory_mb": memory_mb}));
         host.step();
         let input = host.input();

@@ -185,7 +185,7 @@ fn under_way(input: &Input<Spec, Config>, pods: &Pods, view: View, step: &Step) 
         (Some(Wait::Answers), _) | (None, Cluster::Unknown | Cluster::Settled) => {
             ("AskingNodes", "waiting for the nodes to say how their cluster is".to_owned())
         }
-        (Some(Wait::Kubernetes), _) => ("NodesNotReady", format!("{live} of {wanted} nodes run")),
+        (Some(Wait::Kubernetes), _) => ("WaitingForKubernetes", "Kubernetes has yet to take notice".to_owned()),
     };
     (reason, doing + &what)
 }

@@ -3,26 +3,32 @@
 
 use std::path::Path;
 
-use senren_engine::{Engine, EngineConfig, wit as host};
-use senren_plugin::{Plugin as _, json, testing, wit};
+use senren_engine::{Engine, EngineConfig, Plugin as Component, wit as host};
+use senren_plugin::wit::{self, SimulationGuest as _};
+use senren_plugin::{Plugin as _, json, testing};
 use senren_plugin_redis::Plugin;
 
-const SPECS: [&str; 4] = [
-    "{}",
-    r#"{"memory_mb": 256, "replicas": 2, "password": true, "config": {"hz": "20"}}"#,
-    r#"{"persistence": {"enabled": false}, "maxmemory_policy": "allkeys-lru"}"#,
-    r#"{"memory_mb": 4096, "replicas": 1, "persistence": {"enabled": false}}"#,
+const SPECS: [(&str, &str); 6] = [
+    ("redis", "{}"),
+    ("redis", r#"{"memory_mb": 256, "replicas": 2, "password": true, "config": {"hz": "20"}}"#),
+    ("redis", r#"{"persistence": {"enabled": false}, "maxmemory_policy": "allkeys-lru"}"#),
+    ("redis", r#"{"memory_mb": 4096, "replicas": 1, "persistence": {"enabled": false}}"#),
+    ("redis-cluster", r#"{"memory_mb": 16384, "shards": 5, "password": true}"#),
+    ("redis-cluster", r#"{"shards": 20, "memory_mb": 64}"#),
 ];
+
+async fn component() -> Component {
+    let path = senren_plugin_build::component(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let engine = Engine::new(EngineConfig::default()).unwrap();
+    engine.load("redis.wasm", &std::fs::read(path).unwrap()).unwrap()
+}
 
 #[tokio::test]
 async fn the_component_answers_as_the_crate_does() {
-    let path = senren_plugin_build::component(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
-    let engine = Engine::new(EngineConfig::default()).unwrap();
-    let plugin = engine.load("redis.wasm", &std::fs::read(path).unwrap()).unwrap();
-
-    for spec in SPECS {
-        let native = Plugin::admit("redis".into(), spec.into());
-        let hosted = plugin.admit("redis", spec).await.unwrap();
+    let plugin = component().await;
+    for (type_name, spec) in SPECS {
+        let native = Plugin::admit(type_name.into(), spec.into());
+        let hosted = plugin.admit(type_name, spec).await.unwrap();
         let violations =
             |list: Vec<host::Violation>| list.into_iter().map(|one| (one.path, one.message)).collect();
         let hosted: Result<String, Vec<_>> = hosted.map_err(violations);
@@ -32,7 +38,7 @@ async fn the_component_answers_as_the_crate_does() {
         );
         let Ok(admitted) = native else { continue };
 
-        let input = testing::input("redis", "features", &serde_json::from_str(&admitted).unwrap())
+        let input = testing::input(type_name, "features", &serde_json::from_str(&admitted).unwrap())
             .with_secret("features-auth", "v1")
             .with_config(&json!({"endpoint": "cluster-ip"}));
         let native = Plugin::reconcile(input.clone()).unwrap();
@@ -41,6 +47,46 @@ async fn the_component_answers_as_the_crate_does() {
             |outcome: host::Outcome| outcome.children.into_iter().map(|child| child.object).collect();
         let hosted: Vec<String> = children(hosted);
         assert_eq!(hosted, native.children.into_iter().map(|child| child.object).collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test]
+async fn the_component_plays_a_cluster_as_the_crate_does() {
+    let plugin = component().await;
+    assert!(plugin.simulates());
+    let pod = json!({
+        "metadata": {"name": "features-shard-0-0", "uid": "u1"}, "spec": {},
+        "status": {"phase": "Running", "podIP": "10.0.0.1"},
+    })
+    .to_string();
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    for (command, exit_code) in [
+        (words(&["sh", "/etc/redis/node.sh", "look"]), 0),
+        (words(&["sh", "/etc/redis/node.sh", "do", "own 0-16383"]), 0),
+        (words(&["sh", "/etc/redis/node.sh", "do", "dance"]), 1),
+        (words(&["redis-cli", "PING"]), 127),
+    ] {
+        let native = Plugin::exec(wit::ExecCall {
+            resource_type: "redis-cluster".into(),
+            pod: pod.clone(),
+            container: "redis".into(),
+            command: command.clone(),
+            pods: vec![pod.clone()],
+            now_ms: 1,
+            state: None,
+        });
+        let hosted = plugin.simulate(host::ExecCall {
+            resource_type: "redis-cluster".into(),
+            pod: pod.clone(),
+            container: "redis".into(),
+            command: command.clone(),
+            pods: vec![pod.clone()],
+            now_ms: 1,
+            state: None,
+        });
+        let hosted = hosted.await.unwrap();
+        assert_eq!((hosted.exit_code, &hosted.stdout), (native.exit_code, &native.stdout), "{command:?}");
+        assert_eq!((hosted.exit_code, hosted.state), (exit_code, native.state), "{command:?}");
     }
 }
 

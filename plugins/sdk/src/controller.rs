@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::schema::drop_nulls;
-use crate::wit::{self, Change, Fault, Outcome, Violation};
+use crate::wit::{self, Change, Fault, Outcome, Status, Violation};
 use crate::{Answer, Description, Observed, Schema};
 
 /// One type of database. Every function is a pure function of its arguments, and is called in a fresh instance.
@@ -122,6 +122,12 @@ impl<Spec, Config> Input<'_, Spec, Config> {
     /// What is known so far of an ask with this id.
     pub fn answer(&self, id: &str) -> Option<Answer> {
         self.raw.answers.iter().find(|answer| answer.id == id).map(Answer::read)
+    }
+
+    /// The whole of what the last call answered, if the host still knows: for a plugin that has to wait for answers
+    /// before it can say anything else.
+    pub fn last(&self) -> Option<Status> {
+        self.last_status.as_ref().and_then(Status::read)
     }
 
     /// Phase that the last call answered, if the host still knows.

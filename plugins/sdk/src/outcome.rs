@@ -64,6 +64,33 @@ impl Status {
         Self::new(Phase::Creating, false, reason, message)
     }
 
+    /// From `last-status`, as the host gives it.
+    pub(crate) fn read(status: &Value) -> Option<Self> {
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+        let endpoint = |one: &Value| {
+            let port = u16::try_from(one["port"].as_u64()?).ok()?;
+            Some(Endpoint { name: text(&one["name"])?, host: text(&one["host"])?, port })
+        };
+        let condition = |one: &Value| {
+            Some(Condition {
+                kind: text(&one["kind"])?,
+                status: text(&one["status"])?,
+                reason: text(&one["reason"])?,
+                message: text(&one["message"]).unwrap_or_default(),
+            })
+        };
+        Some(Self {
+            phase: text(&status["phase"])?,
+            ready: status["ready"].as_bool()?,
+            reason: text(&status["reason"])?,
+            message: text(&status["message"]).unwrap_or_default(),
+            endpoints: list(&status["endpoints"]).iter().filter_map(endpoint).collect(),
+            conditions: list(&status["conditions"]).iter().filter_map(condition).collect(),
+            details: status["details"].as_object().map_or("{}".to_owned(), |_| status["details"].to_string()),
+        })
+    }
+
     /// Adds where clients connect; the first becomes `.status.host` and `.status.port`.
     pub fn endpoint(mut self, name: &str, host: impl Into<String>, port: u16) -> Self {
         self.endpoints.push(Endpoint { name: name.to_owned(), host: host.into(), port });
@@ -172,5 +199,27 @@ impl Fault {
     /// The host shall try again by itself.
     pub fn transient(code: impl Into<String>, message: impl Into<String>) -> Self {
         Self { retryable: true, ..Self::permanent(code, message) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    #[test]
+    fn a_last_status_is_read_as_hosts_give_it() {
+        let last = json!({
+            "phase": "Ready", "ready": true, "reason": "AllReady", "message": "",
+            "endpoints": [{"name": "primary", "host": "x.ns.svc", "port": 6379}],
+            "conditions": [{"kind": "Replicated", "status": "True", "reason": "InSync", "message": "1 of 1"}],
+            "details": {"version": "7.2"},
+        });
+        let status = Status::ready("AllReady")
+            .endpoint("primary", "x.ns.svc", 6379)
+            .condition("Replicated", true, "InSync", "1 of 1")
+            .details(&json!({"version": "7.2"}));
+        assert_eq!(Status::read(&last), Some(status));
+        assert_eq!(Status::read(&json!({"phase": "Ready"})), None);
     }
 }

@@ -144,7 +144,8 @@ impl Plan {
                         // One of the two is enough, and with many pods one for each is.
                         let mutual = theirs.node(&look.me().id).is_none();
                         let near = looks.len() <= ACQUAINTED || i == 0 || j == i + 1;
-                        if look.others().iter().any(|node| node.ip == them.ip) || (mutual && !(i < j && near))
+                        if look.others().iter().any(|node| node.state == State::Unknown && node.ip == them.ip)
+                            || (mutual && !(i < j && near))
                         {
                             continue;
                         }

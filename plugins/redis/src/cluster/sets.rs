@@ -18,6 +18,9 @@ use super::seen::{Cluster, Member, Primary};
 use super::slots::Slots;
 use crate::Config;
 
+/// What a node said longer ago is no reason to take a pod away.
+const RECENT_MS: u64 = 10_000;
+
 /// What is observed of a shard's StatefulSet.
 pub(crate) struct SetSeen {
     /// How many pods it shall have.
@@ -127,7 +130,8 @@ impl SetSeen {
 /// don't work with the template they were made from, which a changed one may be meant to mend.
 pub(crate) fn calm(input: &Input<Spec, Config>, sets: &BTreeMap<u32, SetSeen>, cluster: &Cluster) -> bool {
     let fine = |member: &Member| {
-        let works = member.look.as_ref().is_some_and(|look| look.works);
+        let recent = input.raw.now_ms.saturating_sub(member.looked_at) <= RECENT_MS;
+        let works = member.ready && recent && member.look.as_ref().is_some_and(|look| look.works);
         let follows = || match cluster.primary(member.shard) {
             Primary::Member(primary) => primary.pod == member.pod || member.follows(primary),
             _ => false,

@@ -31,6 +31,10 @@ pub(crate) struct Facts<'a> {
 impl Facts<'_> {
     /// The status.
     pub(crate) fn status(&self) -> Status {
+        // A host that has just started has asked nobody yet: what was so is so until somebody says otherwise.
+        if let (true, Some(last)) = (self.nobody_asked(), self.input.last()) {
+            return last;
+        }
         let host = self.input.config.host(self.input, self.input.name);
         let unserved = Slots::all().minus(&self.cluster.served());
         let reachable = host.is_some() && self.cluster.members.iter().any(|member| member.ready);
@@ -53,6 +57,10 @@ impl Facts<'_> {
             status = status.condition("Replicated", synced == wanted, reason, message);
         }
         status.details(&self.details())
+    }
+
+    fn nobody_asked(&self) -> bool {
+        self.wanted().all(|member| member.ready && member.looked_at == 0)
     }
 
     /// What keeps a pod from running, if anything does.

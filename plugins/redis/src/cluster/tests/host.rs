@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use senren_plugin::objects::checksum;
-use senren_plugin::wit::{Answer, Ask, Input, Outcome};
+use senren_plugin::wit::{Answer, Ask, Condition, Endpoint, Input, Outcome, Status};
 use senren_plugin::{Plugin as _, Value, json, testing};
 
 use crate::Plugin;
@@ -133,7 +133,7 @@ impl<B: Backend> Host<B> {
         }
         let outcome = Plugin::reconcile(self.input()).unwrap();
         self.calls += 1;
-        self.status = Some(json!({"phase": outcome.status.phase, "ready": outcome.status.ready}));
+        self.status = Some(hint(&outcome.status));
         self.stand(&outcome.asks);
         self.keep(&outcome);
         self.last = Some(outcome);
@@ -412,6 +412,18 @@ impl Pod {
             "status": status,
         })
     }
+}
+
+/// As a host gives it to the next call.
+fn hint(status: &Status) -> Value {
+    let endpoint = |one: &Endpoint| json!({"name": one.name, "host": one.host, "port": one.port});
+    let condition = |one: &Condition| json!({"kind": one.kind, "status": one.status, "reason": one.reason, "message": one.message});
+    json!({
+        "phase": status.phase, "ready": status.ready, "reason": status.reason, "message": status.message,
+        "endpoints": status.endpoints.iter().map(endpoint).collect::<Vec<_>>(),
+        "conditions": status.conditions.iter().map(condition).collect::<Vec<_>>(),
+        "details": serde_json::from_str::<Value>(&status.details).unwrap(),
+    })
 }
 
 fn set_of(pod: &str) -> &str {

@@ -217,6 +217,17 @@ fn a_pod_that_nobody_can_ask_is_no_reason_for_anything() {
 }
 
 #[test]
+fn a_host_that_starts_anew_says_what_was_until_it_knows_better() {
+    let mut host = ready(json!({}));
+    host.step();
+    let before = host.last.clone().unwrap().status;
+    host.restart();
+    host.step();
+    assert_eq!(host.status(), &before);
+    is_at_rest(&mut host);
+}
+
+#[test]
 fn nothing_is_decided_on_what_half_of_the_pods_say() {
     let mut host = ready(json!({}));
     let acts = host.acts.len();

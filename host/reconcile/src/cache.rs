@@ -48,6 +48,8 @@ impl Default for Cache {
 #[derive(Default)]
 struct Inner {
     groups: HashMap<GroupKey, HashMap<ObjectId, Entry>>,
+    /// The group that each object is in, by namespace: its label, which says so, may be changed by anybody.
+    homes: HashMap<(String, ObjectId), GroupKey>,
     /// The revision up to which each kind's watch has delivered; a kind is listed once its first list is complete.
     heads: HashMap<ApiKind, u64>,
 }
@@ -112,17 +114,18 @@ impl Cache {
         for object in list {
             if let Some((key, id, about)) = place(kind, &object) {
                 listed.insert((key.clone(), id.clone()));
-                let entry = Entry { object: Arc::new(stripped(kind, object)), written: None };
-                inner.groups.entry(key).or_default().insert(id, entry);
+                inner.put(key, id, Entry { object: Arc::new(stripped(kind, object)), written: None });
                 touched.push(about);
             }
         }
-        inner.groups.retain(|key, group| {
+        let Inner { groups, homes, .. } = &mut *inner;
+        groups.retain(|key, group| {
             group.retain(|id, entry| {
                 let written_since = entry.written.is_some_and(|at| at >= began);
                 let keep = id.kind != *kind || written_since || listed.contains(&(key.clone(), id.clone()));
                 if !keep {
-                    touched.extend(place(kind, &entry.object).map(|(_, _, about)| about));
+                    homes.remove(&(key.0.clone(), id.clone()));
+                    touched.push(Touched { namespace: key.0.clone(), name: key.1.clone() });
                 }
                 keep
             });
@@ -131,37 +134,54 @@ impl Cache {
         touched
     }
 
-    /// Takes in a new or changed object. `None` where that is no news: we wrote it, or have read something newer, or
-    /// only the status of a custom resource changed, which nobody but us writes.
-    pub(crate) fn upsert(&self, kind: &ApiKind, object: DynamicObject) -> Option<Touched> {
-        let (key, id, about) = place(kind, &object)?;
+    /// Takes in a new or changed object. Says for whom it is news: for nobody where we wrote it, or have read something
+    /// newer, or only the status of a custom resource changed, which nobody but us writes; for two where it went over
+    /// from one to the other.
+    pub(crate) fn upsert(&self, kind: &ApiKind, object: DynamicObject) -> Vec<Touched> {
         let mut inner = self.inner.write();
         inner.advance(kind, &object);
-        let group = inner.groups.entry(key).or_default();
-        let mut news = true;
-        if let Some(known) = group.get_mut(&id).filter(|known| known.object.uid() == object.uid()) {
+        let mut touched = vec![];
+        let placed = place(kind, &object);
+        let home = inner.home(kind, &object);
+        if let Some((key, known)) =
+            home.as_ref().and_then(|(key, id)| Some((key, inner.groups.get(key)?.get(id)?)))
+            && known.object.uid() == object.uid()
+        {
             if older(&object, &known.object) {
-                return None;
+                return touched;
             }
-            news = known.object.resource_version() != object.resource_version()
-                && !(kind.group() == senren_api::GROUP && same_wish(&known.object, &object));
+            let same = known.object.resource_version() == object.resource_version()
+                || (kind.group() == senren_api::GROUP && same_wish(&known.object, &object));
+            if same && placed.as_ref().is_some_and(|(place, ..)| place == key) {
+                let (key, id) = (key.clone(), ObjectId::new(kind.clone(), object.name_any()));
+                inner.put(key, id, Entry { object: Arc::new(stripped(kind, object)), written: None });
+                return touched;
+            }
         }
-        group.insert(id, Entry { object: Arc::new(stripped(kind, object)), written: None });
-        news.then_some(about)
+        if let Some((key, id)) =
+            home.filter(|(key, _)| placed.as_ref().is_none_or(|(place, ..)| place != key))
+        {
+            inner.take(&key, &id);
+            touched.push(Touched { namespace: key.0, name: key.1 });
+        }
+        if let Some((key, id, about)) = placed {
+            inner.put(key, id, Entry { object: Arc::new(stripped(kind, object)), written: None });
+            touched.push(about);
+        }
+        touched
     }
 
-    /// Takes in a deletion.
+    /// Takes in a deletion, also of what only left the selection of the watch.
     pub(crate) fn remove(&self, kind: &ApiKind, object: &DynamicObject) -> Option<Touched> {
-        let (key, id, about) = place(kind, object)?;
         let mut inner = self.inner.write();
         inner.advance(kind, object);
-        let group = inner.groups.get_mut(&key)?;
+        let (key, id) = inner.home(kind, object)?;
         // What we have since created again under that name stays.
-        group.retain(|other, entry| *other != id || entry.object.uid() != object.uid());
-        if group.is_empty() {
-            inner.groups.remove(&key);
+        let known = inner.groups.get(&key).and_then(|group| group.get(&id));
+        if known.is_some_and(|entry| entry.object.uid() == object.uid()) {
+            inner.take(&key, &id);
         }
-        Some(about)
+        Some(Touched { namespace: key.0, name: key.1 })
     }
 
     /// Remembers what the API server answered to a write of ours.
@@ -174,16 +194,46 @@ impl Cache {
         if revision <= delivered {
             return;
         }
-        let group = inner.groups.entry(key).or_default();
-        if group.get(&id).is_some_and(|known| older(&object, &known.object)) {
+        let known = inner.groups.get(&key).and_then(|group| group.get(&id));
+        if known.is_some_and(|known| older(&object, &known.object)) {
             return;
         }
         let entry = Entry { object: Arc::new(stripped(&id.kind, object)), written: Some(Instant::now()) };
-        group.insert(id, entry);
+        inner.put(key, id, entry);
     }
 }
 
 impl Inner {
+    /// Where an object is kept now, whatever its labels say.
+    fn home(&self, kind: &ApiKind, object: &DynamicObject) -> Option<(GroupKey, ObjectId)> {
+        let id = ObjectId::new(kind.clone(), object.metadata.name.clone()?);
+        let home = (object.namespace()?, id);
+        let key = self.homes.get(&home)?.clone();
+        Some((key, home.1))
+    }
+
+    fn put(&mut self, key: GroupKey, id: ObjectId, entry: Entry) {
+        let before = self.homes.insert((key.0.clone(), id.clone()), key.clone());
+        if let Some(before) = before.filter(|before| *before != key) {
+            self.drop_from(&before, &id);
+        }
+        self.groups.entry(key).or_default().insert(id, entry);
+    }
+
+    fn take(&mut self, key: &GroupKey, id: &ObjectId) {
+        self.homes.remove(&(key.0.clone(), id.clone()));
+        self.drop_from(key, id);
+    }
+
+    fn drop_from(&mut self, key: &GroupKey, id: &ObjectId) {
+        if let Some(group) = self.groups.get_mut(key) {
+            group.remove(id);
+            if group.is_empty() {
+                self.groups.remove(key);
+            }
+        }
+    }
+
     fn advance(&mut self, kind: &ApiKind, object: &DynamicObject) {
         if let (Some(head), Some(revision)) = (self.heads.get_mut(kind), revision(object)) {
             *head = revision.max(*head);
@@ -272,15 +322,15 @@ mod tests {
         let cache = listed(vec![]);
         cache.wrote(object("u1", 5));
         assert_eq!(seen(&cache).as_deref(), Some("5"));
-        assert_eq!(cache.upsert(&kind(), object("u1", 5)), None);
-        assert!(cache.upsert(&kind(), object("u1", 6)).is_some(), "a change by another is news");
+        assert_eq!(cache.upsert(&kind(), object("u1", 5)), []);
+        assert_eq!(cache.upsert(&kind(), object("u1", 6)).len(), 1, "a change by another is news");
     }
 
     #[tokio::test]
     async fn an_older_event_does_not_hide_a_write_of_ours() {
         let cache = listed(vec![object("u1", 3)]);
         cache.wrote(object("u1", 9));
-        assert_eq!(cache.upsert(&kind(), object("u1", 4)), None);
+        assert_eq!(cache.upsert(&kind(), object("u1", 4)), []);
         assert_eq!(seen(&cache).as_deref(), Some("9"));
     }
 
@@ -320,6 +370,31 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_object_that_is_labelled_otherwise_is_where_its_label_says_and_nowhere_else() {
+        let labelled = |revision: u64, label: Option<&str>| {
+            let mut object = object("u1", revision);
+            let labels = label.map(|label| [(names::NAME.to_owned(), label.to_owned())].into());
+            object.metadata.labels = labels;
+            object
+        };
+        let touched = |name: &str| Touched { namespace: "senren-default".into(), name: name.into() };
+        let count = |cache: &Cache, name: &str| cache.group("senren-default", name).len();
+        let cache = listed(vec![object("u1", 3)]);
+        assert_eq!(cache.upsert(&kind(), labelled(4, Some("b"))), [touched("a"), touched("b")]);
+        assert_eq!((count(&cache, "a"), count(&cache, "b")), (0, 1));
+        assert_eq!(cache.upsert(&kind(), labelled(5, None)), [touched("b")]);
+        assert_eq!(count(&cache, "b"), 0);
+        cache.upsert(&kind(), labelled(6, Some("a")));
+        cache.wrote(labelled(7, Some("b")));
+        assert_eq!((count(&cache, "a"), count(&cache, "b")), (0, 1));
+        // It left the selection of the watch, without the label by which it was found.
+        assert_eq!(cache.remove(&kind(), &labelled(8, None)), Some(touched("b")));
+        assert_eq!(count(&cache, "b"), 0);
+        let inner = cache.inner.read();
+        assert!(inner.groups.is_empty() && inner.homes.is_empty());
+    }
+
+    #[tokio::test]
     async fn only_what_a_resource_asks_for_is_news() {
         let kind = ApiKind::new("senren.io/v1", "RedisDatabase");
         let resource = |revision: u64, memory: u64, phase: &str| -> DynamicObject {
@@ -332,7 +407,7 @@ mod tests {
         };
         let cache = Cache::default();
         cache.replace(&kind, vec![resource(1, 64, "Pending")], Instant::now());
-        assert_eq!(cache.upsert(&kind, resource(2, 64, "Ready")), None);
-        assert!(cache.upsert(&kind, resource(3, 128, "Ready")).is_some());
+        assert_eq!(cache.upsert(&kind, resource(2, 64, "Ready")), []);
+        assert_eq!(cache.upsert(&kind, resource(3, 128, "Ready")).len(), 1);
     }
 }

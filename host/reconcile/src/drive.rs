@@ -27,6 +27,7 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument as _;
 
 use crate::{
     Reconciler,
@@ -109,12 +110,13 @@ impl Driver {
     /// Runs `task` until shutdown.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let shutdown = self.shutdown.clone();
-        self.tasks.spawn(async move {
+        let task = async move {
             tokio::select! {
                 () = shutdown.cancelled() => {}
                 () = task => {}
             }
-        });
+        };
+        self.tasks.spawn(task.in_current_span());
     }
 
     /// Sets up every type that the plugins serve, and reconciles what another plugin now serves: at once, and whenever
@@ -213,7 +215,7 @@ impl Driver {
                     }
                 }
                 Ok(watcher::Event::Apply(object)) => {
-                    if let Some(touched) = cache.upsert(&kind, object) {
+                    for touched in cache.upsert(&kind, object) {
                         self.push(&touched, Lane::Urgent);
                     }
                 }
@@ -266,10 +268,11 @@ impl Driver {
             let lease = queue.pop().await;
             let (driver, queue) = (self.clone(), queue.clone());
             // Not stopped at shutdown: a step that has begun comes to its end.
-            self.tasks.spawn(async move {
+            let step = async move {
                 driver.work(&queue, lease).await;
                 drop(permit);
-            });
+            };
+            self.tasks.spawn(step.in_current_span());
         }
     }
 

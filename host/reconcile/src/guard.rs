@@ -14,6 +14,7 @@ mod pods;
 pub(crate) mod tests;
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet, HashSet},
     fmt,
 };
@@ -71,6 +72,8 @@ pub struct Rules {
     pub allowed: Vec<ApiKind>,
     /// Secrets that the resource asked for.
     pub secrets: BTreeSet<String>,
+    /// Volume claims that belong to the resource.
+    pub claims: BTreeSet<String>,
 }
 
 impl Rules {
@@ -80,7 +83,7 @@ impl Rules {
         resource_type: &wit::ResourceType,
         plane_labels: &BTreeMap<String, String>,
         allowed: &[ApiKind],
-        secrets: BTreeSet<String>,
+        (secrets, claims): (BTreeSet<String>, BTreeSet<String>),
     ) -> Self {
         let key = &resource.key;
         let mut labels = plane_labels.clone();
@@ -109,6 +112,7 @@ impl Rules {
             owns: resource_type.owns.iter().map(ApiKind::from).collect(),
             allowed: allowed.to_vec(),
             secrets,
+            claims,
         }
     }
 }
@@ -165,14 +169,30 @@ pub fn guard(children: &[wit::Child], rules: &Rules) -> Result<Vec<Guarded>, Vec
     }
     let mut guarded = Vec::with_capacity(children.len());
     let mut refusals = vec![];
+    let parse = |child: &wit::Child| serde_json::from_str(&child.object).unwrap_or(Value::Null);
+    let objects: Vec<Value> = children.iter().map(parse).collect();
+    let rules = &*with_own_claims(&objects, rules);
     let mut seen = HashSet::new();
-    for (index, child) in children.iter().enumerate() {
+    for (index, (child, object)) in children.iter().zip(objects).enumerate() {
         let mut findings = Findings { object: format!("object {index}"), refusals: &mut refusals };
-        if let Some(object) = guard_one(child, rules, &mut seen, &mut findings) {
+        if let Some(object) = guard_one(&child.mode, object, rules, &mut seen, &mut findings) {
             guarded.push(object);
         }
     }
     if refusals.is_empty() { Ok(guarded) } else { Err(refusals) }
+}
+
+/// A claim that the plugin declares beside the pods that use it is the resource's, too.
+fn with_own_claims<'a>(objects: &[Value], rules: &'a Rules) -> Cow<'a, Rules> {
+    let claims = objects.iter().filter(|object| object["kind"] == "PersistentVolumeClaim");
+    let names: BTreeSet<String> =
+        claims.filter_map(|claim| claim["metadata"]["name"].as_str().map(str::to_owned)).collect();
+    if names.is_subset(&rules.claims) {
+        return Cow::Borrowed(rules);
+    }
+    let mut rules = rules.clone();
+    rules.claims.extend(names);
+    Cow::Owned(rules)
 }
 
 /// Collects what is wrong with one object.
@@ -192,12 +212,13 @@ impl Findings<'_> {
 }
 
 fn guard_one(
-    child: &wit::Child,
+    mode: &str,
+    object: Value,
     rules: &Rules,
     seen: &mut HashSet<(String, String, String)>,
     findings: &mut Findings<'_>,
 ) -> Option<Guarded> {
-    let Ok(Value::Object(mut object)) = serde_json::from_str(&child.object) else {
+    let Value::Object(mut object) = object else {
         findings.refuse("", "is no JSON object");
         return None;
     };
@@ -211,16 +232,16 @@ fn guard_one(
     if !seen.insert((id.kind.group().to_owned(), id.kind.kind.clone(), id.name.clone())) {
         findings.refuse("", "is there twice");
     }
-    let mode = parse_mode(&child.mode, findings);
+    let how = parse_mode(mode, findings);
     // What is in there is the cluster's to say.
     object.remove("status");
     set_metadata(&mut object, rules, findings);
     content::narrow_selectors(&id.kind.kind, &mut object, rules);
     content::check(&id.kind.kind, &mut object, rules, findings);
     let mut object = Value::Object(object);
-    let hash = hash::of(&object, &child.mode);
+    let hash = hash::of(&object, mode);
     object["metadata"]["annotations"][names::APPLIED] = json!(hash);
-    Some(Guarded { id, mode, object, hash })
+    Some(Guarded { id, mode: how, object, hash })
 }
 
 /// To Kubernetes a null says the same as leaving the field out, so it must say the same here: `"podSelector": null`

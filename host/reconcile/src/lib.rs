@@ -31,6 +31,7 @@ mod prune;
 mod queue;
 mod reconcile;
 pub mod resource;
+mod rest;
 mod secrets;
 pub mod status;
 mod step;

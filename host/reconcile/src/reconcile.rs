@@ -26,7 +26,7 @@ use crate::{
     names,
     observe::{Observed, kinds_of},
     resource::{CustomResource, Key, api_resource},
-    secrets,
+    rest, secrets,
     step::{Memo, Step},
 };
 
@@ -203,12 +203,25 @@ impl Reconciler {
         resource: CustomResource,
         observed: &Observed,
     ) -> Result<Option<Duration>, Failure> {
+        self.step(resource, observed, None).await
+    }
+
+    /// `objects` names what was seen, where it may be remembered that nothing came of it.
+    async fn step(
+        &self,
+        resource: CustomResource,
+        observed: &Observed,
+        objects: Option<u64>,
+    ) -> Result<Option<Duration>, Failure> {
         let started = Instant::now();
         let key = resource.key.clone();
         let memo = self.memos.lock().remove(&key).unwrap_or_default();
         let mut step = Step::new(self, resource, observed, memo);
         let result = step.run().await;
         let result = step.conclude(result).await;
+        if let Some(objects) = objects {
+            step.rest(objects, &result);
+        }
         match step.remember() {
             Some(memo) => drop(self.memos.lock().insert(key.clone(), memo)),
             None => self.asks.forget(&key),
@@ -256,9 +269,28 @@ impl Reconciler {
             self.forget(key);
             return Ok(None);
         };
+        let group = self.cache.group(&key.namespace, &key.name);
+        let objects = rest::versions(&group);
+        if let Some(again) = self.resting(key, objects) {
+            return Ok(again);
+        }
         let Some(resource) = self.parse(&resource_type, object.as_ref().clone()) else { return Ok(None) };
-        let observed = Observed::sort(self.cache.group(&key.namespace, &key.name), &resource);
-        self.reconcile(resource, &observed).await
+        let observed = Observed::sort(group, &resource);
+        self.step(resource, &observed, Some(objects)).await
+    }
+
+    /// When to come back, where another step would come to nothing as the last one did.
+    fn resting(&self, key: &Key, objects: u64) -> Option<Option<Duration>> {
+        let plugins = self.plugins.current();
+        let served = plugins.get(&key.type_name)?;
+        let now = self.now();
+        let memos = self.memos.lock();
+        let rest = memos.get(key)?.rest.as_ref()?;
+        let again =
+            rest.lasts(&served.plugin, (objects, self.asks.count(key)), now).then(|| rest.again(now))?;
+        metrics::counter!("senren_reconciles_total", "type" => key.type_name.clone(), "outcome" => "unchanged")
+            .increment(1);
+        Some(again)
     }
 
     /// Does what the resource's plugin asked for and is due, one after the other, and returns how much that was: for

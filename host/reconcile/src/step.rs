@@ -5,7 +5,8 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use senren_engine::{Served, wit};
+use kube::ResourceExt as _;
+use senren_engine::{Plugin, Served, wit};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -22,6 +23,7 @@ use crate::{
     prune,
     reconcile::Reconciler,
     resource::CustomResource,
+    rest::Rest,
     secrets,
     status::Status,
 };
@@ -43,6 +45,8 @@ pub(crate) struct Memo {
     settled: Settled,
     said: BTreeSet<Said>,
     failures: u32,
+    /// The last step came to nothing, on this ground.
+    pub(crate) rest: Option<Rest>,
 }
 
 /// What a plugin made of a spec.
@@ -63,6 +67,10 @@ pub(crate) struct Step<'a> {
     said: BTreeSet<Said>,
     memo: Memo,
     gone: bool,
+    /// There is news for the plugin that it has yet to see.
+    unsettled: bool,
+    /// Who was called, and how many answers had come for it.
+    called: Option<(Plugin, u64)>,
 }
 
 /// What the plugin wants, guarded.
@@ -81,7 +89,17 @@ impl<'a> Step<'a> {
     ) -> Self {
         let memo = if memo.uid == resource.uid { memo } else { Memo::default() };
         let status = resource.status.clone();
-        Self { reconciler, observed, resource, status, said: BTreeSet::new(), memo, gone: false }
+        Self {
+            reconciler,
+            observed,
+            resource,
+            status,
+            said: BTreeSet::new(),
+            memo,
+            gone: false,
+            unsettled: false,
+            called: None,
+        }
     }
 
     /// The step. Returns when to come back, besides every change.
@@ -101,7 +119,7 @@ impl<'a> Step<'a> {
         let spec = self.admit(served).await?;
         let wanted = self.ask(served, &spec).await?;
         let applied = self.apply(&wanted.children).await;
-        let changed = !matches!(applied, Ok(Change::None));
+        let changed = !matches!(applied, Ok(Change::None)) || self.unsettled;
         self.status.observe(&wanted.outcome.status, wanted.details, changed, self.reconciler.now());
         applied?;
         if self.resource.deleting() && wanted.children.is_empty() {
@@ -187,10 +205,12 @@ impl<'a> Step<'a> {
                 secrets::Keeper::new(kube, &rules, self.observed, &self.resource, self.reconciler.now());
             let ensured = keeper.ensure(&secrets).await?;
             self.status.secrets = secrets::records(&secrets, &ensured, &self.status.secrets);
-            let answered = asks.stand(&self.resource, &wanted.outcome.asks, self.observed);
-            let answered = answered.map_err(Failure::BadOutcome)?;
+            let stand = asks.stand(&self.resource, &wanted.outcome.asks, self.observed);
+            let (answered, count) = stand.map_err(Failure::BadOutcome)?;
+            self.called = Some((served.plugin.clone(), count));
             let news = ensured.iter().any(|state| !states.contains(state)) || answered != answers;
             if !news || round == ROUNDS {
+                self.unsettled = news;
                 return Ok(wanted);
             }
             states.retain(|state| ensured.iter().all(|new| new.name != state.name));
@@ -232,7 +252,9 @@ impl<'a> Step<'a> {
         let asked = outcome.secrets.iter().map(|request| &request.name);
         let secrets = asked.chain(states.iter().map(|state| &state.name)).cloned().collect();
         let (labels, allowed) = (self.reconciler.plane_labels(), &self.reconciler.settings().allowed_kinds);
-        Rules::new(&self.resource, &served.resource_type.wit, labels, allowed, secrets)
+        let claims =
+            self.observed.of_kind("v1", "PersistentVolumeClaim").map(|claim| claim.name_any()).collect();
+        Rules::new(&self.resource, &served.resource_type.wit, labels, allowed, (secrets, claims))
     }
 
     /// Writes what is about to be made into the inventory.
@@ -308,6 +330,15 @@ impl<'a> Step<'a> {
         events::publish(kube, &self.resource, &self.memo.said, &self.said, now).await;
         self.memo.said = std::mem::take(&mut self.said);
         result.and_then(|requeue| written.map(|()| requeue))
+    }
+
+    /// Remembers that the step came to nothing, where it did. `objects` names what it saw.
+    pub(crate) fn rest(&mut self, objects: u64, result: &Result<Option<Duration>, Failure>) {
+        let quiet = result.as_ref().ok().filter(|again| **again != Some(Duration::ZERO));
+        let called = self.called.take().filter(|_| !self.resource.deletion_requested);
+        self.memo.rest = quiet.zip(called).map(|(again, (plugin, answers))| {
+            Rest::new(plugin, (objects, answers), *again, self.reconciler.now())
+        });
     }
 
     /// What to remember; nothing of a resource that is gone.

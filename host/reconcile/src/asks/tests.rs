@@ -2,6 +2,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::Timestamp;
+use serde_json::json;
 
 use super::*;
 
@@ -31,7 +32,7 @@ impl Table {
     }
 
     fn stand(&self, name: &str, asks: &[wit::Ask]) -> Vec<wit::Answer> {
-        self.asks.stand(&resource(name, name), asks, &Observed::default()).unwrap()
+        self.asks.stand(&resource(name, name), asks, &Observed::default()).unwrap().0
     }
 
     /// Ids of everything that can be done now, which is then under way.
@@ -168,7 +169,8 @@ fn what_is_no_longer_asked_for_is_not_done_and_not_kept() {
 #[test]
 fn nothing_outlives_its_resource() {
     let table = Table::new(AskLimits::default());
-    let asks = |uid: &str| table.asks.stand(&resource("a", uid), &[ask("x")], &Observed::default()).unwrap();
+    let asks =
+        |uid: &str| table.asks.stand(&resource("a", uid), &[ask("x")], &Observed::default()).unwrap().0;
     asks("u1");
     let mut job = table.job();
     assert_eq!(asks("u2"), [], "a successor inherits nothing");

@@ -264,11 +264,9 @@ fn check_volume(volume: &mut Map<String, Value>, path: &str, rules: &Rules, find
     let secret = volume.get("secret").and_then(|secret| secret.get("secretName"));
     check_secret(secret, &format!("{path}/secret/secretName"), rules, findings);
     if let Some(claim) = volume.get("persistentVolumeClaim").and_then(|claim| claim.get("claimName")) {
+        // By its name alone it could be that of `cache-eu` where this is `cache`.
         let name = claim.as_str().unwrap_or_default();
-        let own = name
-            .strip_prefix(rules.name.as_str())
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
-        if !own {
+        if !rules.claims.contains(name) {
             let problem = format!("{name:?} is not a claim of this resource");
             findings.refuse(&format!("{path}/persistentVolumeClaim/claimName"), problem);
         }

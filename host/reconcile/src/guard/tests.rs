@@ -20,6 +20,7 @@ pub(crate) fn rules() -> Rules {
             .chain([claim])
             .collect(),
         secrets: ["cache-auth".to_owned()].into(),
+        claims: ["data-cache-0".to_owned()].into(),
     }
 }
 
@@ -323,6 +324,13 @@ fn pods_that_reach_for_other_secrets_and_claims_are_refused() {
         json!("data-other-0"),
         "\"data-other-0\" is not a claim of this resource",
     );
+    let claim = "/volumes/0/persistentVolumeClaim/claimName";
+    check_pod(claim, json!("cache-eu"), "\"cache-eu\" is not a claim of this resource");
+    let uses = |name: &str| with(stateful_set(), &format!("/spec/template/spec{claim}"), json!(name));
+    assert_eq!(refusals(&[child(&uses("data-cache-0"))]), Vec::<String>::new());
+    let declared = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "cache-dumps"},
+                          "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}});
+    assert_eq!(refusals(&[child(&declared), child(&uses("cache-dumps"))]), Vec::<String>::new());
     let own =
         with(stateful_set(), &format!("{CONTAINER}/env/0/valueFrom/secretKeyRef/name"), json!("cache-auth"));
     assert_eq!(refusals(&[child(&own)]), Vec::<String>::new());

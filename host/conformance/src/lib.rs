@@ -29,13 +29,14 @@ mod time;
 mod world;
 
 pub use catalogue::{CHECKS, Check, closest};
+pub use junit::to_junit;
 pub use readable::Replayed;
-pub use report::{Facts, Problem, Report, Reproduction, Verdict, Outcome};
+pub use report::{Facts, Outcome, Problem, Report, Reproduction, Verdict};
 pub use simulate::simulated_exec;
 
 use std::time::Instant;
 
-use senren_engine::Engine;
+use senren_engine::{Call, Engine, Plugin};
 
 /// Runs the checks on the component in `wasm`; `origin` is where it is from, for messages. Only those that `only` names,
 /// where it names any, with what they build on. Blocks, and uses every processor. Fails only where the machine does, never
@@ -51,4 +52,39 @@ pub fn check(engine: &Engine, origin: &str, wasm: &[u8], only: &[&Check]) -> any
     }
     verdicts.retain(|verdict| wanted(verdict.check));
     Ok(Report { facts, verdicts, seconds: started.elapsed().as_secs_f64() })
+}
+
+/// A call as regions make it, for measuring.
+#[derive(Debug, Clone)]
+pub struct TypicalCall {
+    /// Of which type.
+    pub resource_type: String,
+    /// What it is: `reconcile, at rest`.
+    pub name: &'static str,
+    /// The call.
+    pub call: Call,
+}
+
+/// What regions call a plugin with, for each of its types: taken from the life of its example. Blocks.
+pub fn typical_calls(engine: &Engine, plugin: &Plugin) -> anyhow::Result<Vec<TypicalCall>> {
+    let mut found = vec![];
+    for ty in plugin.types() {
+        let subject = subject::Subject::new(plugin, ty, engine.limits())?;
+        let calls = &subject.life()?.calls;
+        let reconcile = |recorded: Option<&world::Recorded>| {
+            recorded.map(|(input, _)| Call::Reconcile(Box::new(input.clone())))
+        };
+        let example = &subject.example;
+        let typical = [
+            ("admit", Some(subject.admit_call(example))),
+            ("diff", Some(subject.diff_call(Some(example), Some(example)))),
+            ("reconcile, nothing there", reconcile(calls.first())),
+            ("reconcile, at rest", reconcile(calls.last())),
+        ];
+        let resource_type = ty.wit.name.clone();
+        found.extend(typical.into_iter().filter_map(|(name, call)| {
+            Some(TypicalCall { resource_type: resource_type.clone(), name, call: call? })
+        }));
+    }
+    Ok(found)
 }

@@ -73,7 +73,8 @@ fn refused(refusal: Refusal) -> Found {
             vec![("descriptor", vec![Problem::new(message, fix)])]
         }
         Refusal::Requires(_) => {
-            let fix = "Name in `requires` only what the contract defines: ask-exec, secret-random, secret-tls.";
+            let fix =
+                "Name in `requires` only what the contract defines: ask-exec, secret-random, secret-tls.";
             vec![("descriptor", vec![Problem::new(message, fix)])]
         }
         Refusal::Description(problems) => described_wrongly(&problems),
@@ -95,7 +96,10 @@ fn described_wrongly(problems: &[String]) -> Found {
         } else if place.ends_with("example") {
             (2, "Make the example a spec that the schema accepts: complete, and with values that work.")
         } else {
-            (0, "The comments of `descriptor` and `resource-type` in wit/plugin.wit say what each field may be.")
+            (
+                0,
+                "The comments of `descriptor` and `resource-type` in wit/plugin.wit say what each field may be.",
+            )
         };
         found[check].1.push(Problem::new(sentence(problem), fix));
     }

@@ -87,7 +87,11 @@ impl Subject {
     }
 
     /// What going from one admitted spec to another means, held to the contract as the host does.
-    pub(crate) fn diff(&self, current: Option<&Value>, desired: Option<&Value>) -> Result<wit::Change, CallError> {
+    pub(crate) fn diff(
+        &self,
+        current: Option<&Value>,
+        desired: Option<&Value>,
+    ) -> Result<wit::Change, CallError> {
         let text = |spec: Option<&Value>| spec.map(Value::to_string);
         block_on(self.plugin.diff(self.name(), text(current).as_deref(), text(desired).as_deref()))
     }

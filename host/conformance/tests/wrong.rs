@@ -4,7 +4,10 @@
 use std::{
     collections::BTreeSet,
     path::Path,
-    sync::{LazyLock, atomic::{AtomicUsize, Ordering}},
+    sync::{
+        LazyLock,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use senren_conformance::{CHECKS, Outcome, Report, check};

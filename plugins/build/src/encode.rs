@@ -17,7 +17,7 @@ pub fn encode(core: &[u8]) -> Result<Vec<u8>> {
         .encode()
         .context("it does not export what its WIT world says; is there a `senren_plugin::export!(…)`?")?;
     let (imports, exports) = world(&component)?;
-    refuse_imports(&imports)?;
+    refuse_imports(&imports.iter().map(|import| format!("`{import}`")).collect::<Vec<_>>())?;
     if exports.is_empty() {
         bail!("it exports nothing: add `senren_plugin::export!(YourType);` to the crate");
     }
@@ -53,12 +53,12 @@ fn core_imports(core: &[u8]) -> Result<Vec<String>> {
     Ok(imports)
 }
 
-/// Names of what the component imports and exports.
-fn world(component: &[u8]) -> Result<(Vec<String>, Vec<String>)> {
+/// Names of what a component imports and exports.
+pub fn world(component: &[u8]) -> Result<(Vec<String>, Vec<String>)> {
     match wit_component::decode(component)? {
         DecodedWasm::Component(resolve, world) => {
             let world = &resolve.worlds[world];
-            let name = |key| format!("`{}`", resolve.name_world_key(key));
+            let name = |key| resolve.name_world_key(key);
             Ok((world.imports.keys().map(name).collect(), world.exports.keys().map(name).collect()))
         }
         DecodedWasm::WitPackage(..) => bail!("it is a WIT package, not a component"),

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-pub use encode::encode;
+pub use encode::{encode, world};
 
 /// The rustc target that plugins are compiled for: it has no imports to begin with, unlike `wasm32-wasip2`.
 pub const TARGET: &str = "wasm32-unknown-unknown";

@@ -4,7 +4,10 @@ use futures::executor::block_on;
 use senren_engine::{Answer, Call, CallError, wit};
 use serde_json::{Value, json};
 
-use super::{Findings, spec::{admitted_specs, fails}};
+use super::{
+    Findings,
+    spec::{admitted_specs, fails},
+};
 use crate::{
     readable,
     report::Problem,
@@ -80,17 +83,21 @@ fn remembers(subject: &Subject, call: &Call, before: &[Call], used: &Result<Answ
         let session = block_on(subject.plugin.session(calls)).ok()?;
         session.answers.into_iter().nth(earlier.len())
     };
-    let short = [vec![call.clone()], before.last().cloned().into_iter().collect()]
-        .into_iter()
-        .find_map(|earlier| after(&earlier).filter(|answer| !same(&fresh, answer)).map(|answer| (earlier, answer)));
+    let short =
+        [vec![call.clone()], before.last().cloned().into_iter().collect()].into_iter().find_map(|earlier| {
+            after(&earlier).filter(|answer| !same(&fresh, answer)).map(|answer| (earlier, answer))
+        });
     let (steps, answered) = match short {
         Some((earlier, answer)) => {
             (vec![format!("in one instance, first: {}", readable::of(&earlier))], readable::answer(&answer))
         }
-        None => (vec![format!("in one instance, first {} other calls", before.len())], readable::answer(used)),
+        None => {
+            (vec![format!("in one instance, first {} other calls", before.len())], readable::answer(used))
+        }
     };
     let message = "An instance that was used before answers otherwise than a fresh one.";
-    let fix = "Keep nothing between calls: no static, no cache, no counter. What is needed is in the arguments.";
+    let fix =
+        "Keep nothing between calls: no static, no cache, no counter. What is needed is in the arguments.";
     let wanted = format!("the answer of a fresh instance: {}", readable::answer(&fresh));
     subject.problem(message, fix).after(steps).shown_by(call, answered, wanted)
 }
@@ -117,7 +124,13 @@ pub(crate) fn order(subject: &Subject, findings: &mut Findings) -> anyhow::Resul
             let other = turned(input, turn);
             let fix = "Find objects by kind and name, answers by id and Secrets by name, never by their place; sort what \
                        is listed.";
-            findings.tried(differs(subject, input, &other, "Another order of the same objects has another answer", fix));
+            findings.tried(differs(
+                subject,
+                input,
+                &other,
+                "Another order of the same objects has another answer",
+                fix,
+            ));
         }
         if findings.found_enough() {
             break;
@@ -177,7 +190,13 @@ fn embellish(object: &mut Value) {
 }
 
 /// A problem where the plugin answers `other` otherwise than `input`.
-fn differs(subject: &Subject, input: &wit::Input, other: &wit::Input, what: &str, fix: &str) -> Option<Problem> {
+fn differs(
+    subject: &Subject,
+    input: &wit::Input,
+    other: &wit::Input,
+    what: &str,
+    fix: &str,
+) -> Option<Problem> {
     let ask = |input: &wit::Input| subject.call(Call::Reconcile(Box::new(input.clone())));
     let (was, is) = (ask(input), ask(other));
     if same_meaning(&was, &is) {

@@ -130,9 +130,11 @@ fn there_and_back(
         None => unannounced(change, &journey.before, &journey.at),
         Some(_) => None,
     };
-    let rollback = journey.back.as_ref().filter(|_| converges.is_none()).and_then(|(rest, is, _)| {
-        astray(&end.children(), rest, &is.children())
-    });
+    let rollback = journey
+        .back
+        .as_ref()
+        .filter(|_| converges.is_none())
+        .and_then(|(rest, is, _)| astray(&end.children(), rest, &is.children()));
     let back_call = journey.back.as_ref().and_then(|(_, _, call)| call.as_ref());
     Ok(Tried {
         converges: converges.map(|wrong| not_converging(subject, variant, &wrong, journey.at_call.as_ref())),
@@ -174,9 +176,10 @@ fn not_converging(subject: &Subject, variant: &Variant, wrong: &str, last: Optio
 fn unready(rest: &Result<Rest, Unrest>) -> Option<String> {
     match rest {
         Ok(Rest::Still(status)) if status.ready && status.phase == "Ready" => None,
-        Ok(Rest::Still(status)) => {
-            Some(format!("it is not ready: phase {:?}, reason {:?} {}", status.phase, status.reason, status.message))
-        }
+        Ok(Rest::Still(status)) => Some(format!(
+            "it is not ready: phase {:?}, reason {:?} {}",
+            status.phase, status.reason, status.message
+        )),
         Ok(Rest::Gone) => Some("it is gone".to_owned()),
         Err(unrest) => Some(unrest.to_string()),
     }
@@ -248,7 +251,8 @@ fn unsettled(subject: &Subject, variant: &Variant, end: &Snapshot) -> anyhow::Re
     ];
     if let Some(wrong) = unready(&there) {
         let message = format!("After the operator's setting {}, {wrong}.", variant.what);
-        let fix = "Refuse the setting in the config schema, or make it work for databases that are there already.";
+        let fix =
+            "Refuse the setting in the config schema, or make it work for databases that are there already.";
         let problem = subject.problem(message, fix).after(steps);
         return Ok(Some(shown_by_call(problem, at_call.as_ref(), "an outcome that leads to ready")));
     }
@@ -256,7 +260,8 @@ fn unsettled(subject: &Subject, variant: &Variant, end: &Snapshot) -> anyhow::Re
     Ok(astray(&end.children(), &rest, &is.children()).map(|wrong| {
         steps.push("take the setting back".to_owned());
         let message = format!("After the operator's setting {} was taken back, {wrong}.", variant.what);
-        let fix = "What is wanted must follow from spec and settings alone, not from what the objects were before.";
+        let fix =
+            "What is wanted must follow from spec and settings alone, not from what the objects were before.";
         let problem = subject.problem(message, fix).after(steps);
         shown_by_call(problem, call.as_ref(), "the objects of the example")
     }))

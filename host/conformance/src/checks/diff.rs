@@ -40,17 +40,24 @@ fn is_not(
     };
     let message = format!("`diff` {what} is {:?}, not {wanted:?}.", change.action);
     let fix = match wanted {
-        "none" => "Compare the two specs as values, field by field; the order of keys and absent defaults mean nothing.",
+        "none" => {
+            "Compare the two specs as values, field by field; the order of keys and absent defaults mean nothing."
+        }
         _ => "An absent `current` is always `create`, an absent `desired` always `delete`.",
     };
     let shows = |call: &Call, answer: &Result<Answer, CallError>| {
-        let same = matches!(call, Call::Diff { current, desired, .. } if wanted != "none" || current == desired);
+        let same =
+            matches!(call, Call::Diff { current, desired, .. } if wanted != "none" || current == desired);
         same && matches!(answer, Ok(Answer::Diff(Ok(change))) if change.action != wanted)
     };
     // Both specs would have to shrink alike, so only what stands alone is cut down.
     let (call, answered) = match wanted {
         "none" => (call.clone(), readable::answer(&subject.call(call))),
-        _ => subject.smallest(&call, &|pointer| !pointer.contains("/desired/") && !pointer.contains("/current/"), shows),
+        _ => subject.smallest(
+            &call,
+            &|pointer| !pointer.contains("/desired/") && !pointer.contains("/current/"),
+            shows,
+        ),
     };
     Some(subject.problem(message, fix).shown_by(&call, answered, format!("the action {wanted:?}")))
 }
@@ -76,7 +83,9 @@ fn disagrees(subject: &Subject, current: &Value, desired: &Value) -> Option<Prob
     let (wrong, fix) = match &answer {
         Ok(change) => lighter(&told, change)?,
         Err(CallError::Fault(fault)) => unhelpful(&told, fault)?,
-        Err(error) => return Some(fails(subject, subject.diff_call(Some(current), Some(desired)), "diff", error)),
+        Err(error) => {
+            return Some(fails(subject, subject.diff_call(Some(current), Some(desired)), "diff", error));
+        }
     };
     let fields: Vec<String> =
         told.iter().map(|change| format!("{} is {}", change.path, change.effect)).collect();
@@ -102,7 +111,10 @@ fn lighter(told: &[FieldChange], change: &wit::Change) -> Option<(String, &'stat
             "`diff` answers {:?}, with data-loss {}, where the schema says recreate",
             change.action, change.data_loss
         );
-        return Some((wrong, "Answer `replace` with data-loss, or give the field another effect in the schema."));
+        return Some((
+            wrong,
+            "Answer `replace` with data-loss, or give the field another effect in the schema.",
+        ));
     }
     if (has("recreate") || has("rolling-restart")) && !change.disruptive {
         let wrong = "`diff` says nobody will notice, where instances restart".to_owned();
@@ -115,7 +127,10 @@ fn lighter(told: &[FieldChange], change: &wit::Change) -> Option<(String, &'stat
         };
         if rank(&found.effect) < rank(&field.effect) {
             let wrong = format!("`diff` says that {} is {:?}", field.path, found.effect);
-            return Some((wrong, "Give each field in `fields` the effect that the schema gives it, or a graver one."));
+            return Some((
+                wrong,
+                "Give each field in `fields` the effect that the schema gives it, or a graver one.",
+            ));
         }
     }
     let same = |path: &str| told.iter().any(|field| covers(path, &field.path) || covers(&field.path, path));
@@ -145,7 +160,10 @@ fn unhelpful(told: &[FieldChange], fault: &wit::Fault) -> Option<(String, &'stat
     }
     if fault.retryable {
         return Some((
-            format!("`diff` refuses a change with the fault {:?}, which it says may pass by itself", fault.code),
+            format!(
+                "`diff` refuses a change with the fault {:?}, which it says may pass by itself",
+                fault.code
+            ),
             "A change that can't be made stays one: set `retryable` to false.",
         ));
     }
@@ -201,11 +219,23 @@ mod tests {
         check("in-place", change("update", false, false, &[("/a", "in-place")]), None);
         check("in-place", change("none", false, false, &[]), None);
         check("in-place", change("update", false, false, &[]), Some("does not name /a/b"));
-        check("rolling-restart", change("update", false, false, &[("/a/b", "rolling-restart")]), Some("nobody"));
-        check("rolling-restart", change("update", true, false, &[("/a/b", "in-place")]), Some("\"in-place\""));
+        check(
+            "rolling-restart",
+            change("update", false, false, &[("/a/b", "rolling-restart")]),
+            Some("nobody"),
+        );
+        check(
+            "rolling-restart",
+            change("update", true, false, &[("/a/b", "in-place")]),
+            Some("\"in-place\""),
+        );
         check("recreate", change("update", true, true, &[("/a/b", "recreate")]), Some("answers \"update\""));
         check("recreate", change("replace", true, false, &[("/a/b", "recreate")]), Some("data-loss false"));
         check("forbidden", change("update", true, true, &[("/a/b", "forbidden")]), Some("forbidden"));
-        check("in-place", change("update", false, false, &[("/a/b", "in-place"), ("/c", "in-place")]), Some("/c"));
+        check(
+            "in-place",
+            change("update", false, false, &[("/a/b", "in-place"), ("/c", "in-place")]),
+            Some("/c"),
+        );
     }
 }

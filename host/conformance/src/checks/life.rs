@@ -12,7 +12,10 @@ use crate::{
     report::Problem,
     subject::Subject,
     time,
-    world::{Recorded, Setup, Unrest, World, life::{Life, deleted}},
+    world::{
+        Recorded, Setup, Unrest, World,
+        life::{Life, deleted},
+    },
 };
 
 /// A call of `reconcile` and its answer as a reproduction of `problem`.
@@ -84,7 +87,8 @@ pub(crate) fn quiet(subject: &Subject, findings: &mut Findings) -> anyhow::Resul
     );
     let fix = "An outcome may depend on `now-ms` only where time itself matters, and never on how often it was called. \
                Keep `status.details` still.";
-    let problem = subject.problem(message, fix).after([first_step(subject), "wait until it is ready".to_owned()]);
+    let problem =
+        subject.problem(message, fix).after([first_step(subject), "wait until it is ready".to_owned()]);
     let problem = match unlike(life) {
         Some((recorded, difference)) => {
             let wanted = format!("the same as a moment before; but {difference}");

@@ -10,7 +10,10 @@ use crate::{
     report::Problem,
     subject::Subject,
     time,
-    world::{Crash, Rest, Setup, Unrest, World, snapshot::{Snapshot, title}},
+    world::{
+        Crash, Rest, Setup, Unrest, World,
+        snapshot::{Snapshot, title},
+    },
 };
 
 /// Kinds that nobody has to bring back: claims keep data, and Secrets are the host's.
@@ -33,7 +36,12 @@ pub(crate) fn honest(subject: &Subject, findings: &mut Findings) -> anyhow::Resu
     Ok(())
 }
 
-fn dishonest(subject: &Subject, kind: FailureKind, what: &str, reason: bool) -> anyhow::Result<Option<Problem>> {
+fn dishonest(
+    subject: &Subject,
+    kind: FailureKind,
+    what: &str,
+    reason: bool,
+) -> anyhow::Result<Option<Problem>> {
     let failure = Failure { image: "*".into(), pod: "*".into(), kind };
     let setup = Setup { failures: vec![failure], ..Setup::default() };
     let (status, last) = time::run(async {
@@ -115,7 +123,8 @@ pub(crate) fn astray(wanted: &Snapshot, end: &Result<Rest, Unrest>, is: &Snapsho
 pub(crate) fn crash(subject: &Subject, findings: &mut Findings) -> anyhow::Result<()> {
     let life = subject.life()?;
     let deletion = deletion_writes(subject)?;
-    let making = (0..life.writes.len()).flat_map(|at| [(false, Crash::Before(at)), (false, Crash::After(at))]);
+    let making =
+        (0..life.writes.len()).flat_map(|at| [(false, Crash::Before(at)), (false, Crash::After(at))]);
     let ending = (0..deletion).flat_map(|at| [(true, Crash::Before(at)), (true, Crash::After(at))]);
     let crashes: Vec<(bool, Crash)> = making.chain(ending).collect();
     let found = parallel::each(&crashes, |(deleting, crash)| match deleting {
@@ -145,7 +154,9 @@ fn told(crash: Crash, writes: &[String]) -> String {
     let name = |at: usize| writes.get(at).map_or_else(String::new, |write| format!(", {write}"));
     match crash {
         Crash::Before(at) => format!("crash the host before its write {}{}", at + 1, name(at)),
-        Crash::After(at) => format!("crash the host after its write {}{}, before the answer", at + 1, name(at)),
+        Crash::After(at) => {
+            format!("crash the host after its write {}{}, before the answer", at + 1, name(at))
+        }
         Crash::Never => "let the host be".to_owned(),
     }
 }
@@ -173,8 +184,11 @@ fn lost_in_making(
         Ok((wrong, world.last_call()))
     })??;
     Ok(wrong.map(|wrong| {
-        let steps =
-            [format!("declare the example, {}", subject.example), told(crash, writes), "start it again".to_owned()];
+        let steps = [
+            format!("declare the example, {}", subject.example),
+            told(crash, writes),
+            "start it again".to_owned(),
+        ];
         let problem = subject.problem(format!("After a crash of the host, {wrong}."), FIX).after(steps);
         shown_by_call(problem, last.as_ref(), "the same end as without the crash")
     }))

@@ -89,9 +89,13 @@ pub(crate) fn fails(subject: &Subject, call: Call, function: &str, error: &CallE
         false => (call.clone(), readable::answer(&subject.call(call))),
     };
     let fix = match error {
-        CallError::Trap { .. } => "Look for what panics: an index, a division, an unwrap. Every input must have an answer.",
+        CallError::Trap { .. } => {
+            "Look for what panics: an index, a division, an unwrap. Every input must have an answer."
+        }
         CallError::Timeout { .. } => "Look for a loop that does not end, or takes far too long.",
-        CallError::Limit { .. } => "It may use 64 MiB of memory and answer 4 MiB: refuse what would take more.",
+        CallError::Limit { .. } => {
+            "It may use 64 MiB of memory and answer 4 MiB: refuse what would take more."
+        }
         _ => "Answer what the contract (wit/plugin.wit) says for this function.",
     };
     let message = format!("`{function}` has no answer: {error}.");
@@ -157,8 +161,11 @@ fn lost(subject: &Subject, spec: &Value, violations: &[wit::Violation]) -> Optio
     };
     let mut complete = spec.clone();
     subject.parsed_schema().apply_defaults(&mut complete);
-    let (call, answered) =
-        subject.smallest(&subject.admit_call(&complete), &|pointer| pointer.ends_with("resource_type"), shows);
+    let (call, answered) = subject.smallest(
+        &subject.admit_call(&complete),
+        &|pointer| pointer.ends_with("resource_type"),
+        shows,
+    );
     Some(subject.problem(message, fix).shown_by(&call, answered, "a violation that leads to the value"))
 }
 

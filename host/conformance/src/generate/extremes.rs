@@ -3,7 +3,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Place, Variant, brief, places, sample::{near, range, sample}};
+use super::{
+    Place, Variant, brief, places,
+    sample::{near, range, sample},
+};
 
 /// As long as a text may get where nothing limits it: more than any object in Kubernetes holds.
 const LONG: usize = 1_600_000;
@@ -70,7 +73,11 @@ mod tests {
         let (schema, spec) = (schema(), spec());
         let found = extremes(&schema, &spec);
         let of = |path: &str| -> Vec<&Value> {
-            found.iter().filter(|variant| variant.path == path).filter_map(|variant| variant.spec.pointer(path)).collect()
+            found
+                .iter()
+                .filter(|variant| variant.path == path)
+                .filter_map(|variant| variant.spec.pointer(path))
+                .collect()
         };
         assert_eq!(of("/size"), [&json!(1), &json!(8), &json!(1)]);
         assert!(of("/free").iter().any(|text| text.as_str().is_some_and(|text| text.len() == LONG)));

@@ -70,8 +70,14 @@ mod tests {
         }
         let all: Vec<_> = found.iter().map(|variant| variant.what.as_str()).collect();
         for wanted in [
-            "the spec has an unknown field", "more has an unknown field", "size is missing", "size is too small",
-            "size is too large", "tier is none of its values", "more.name is too long", "on is a text instead of true or false",
+            "the spec has an unknown field",
+            "more has an unknown field",
+            "size is missing",
+            "size is too small",
+            "size is too large",
+            "tier is none of its values",
+            "more.name is too long",
+            "on is a text instead of true or false",
         ] {
             assert!(all.contains(&wanted), "{wanted}: {all:#?}");
         }

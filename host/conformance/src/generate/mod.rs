@@ -81,7 +81,9 @@ fn walk<'a>(place: Place<'a>, found: &mut Vec<Place<'a>>) {
     let required = |name: &str| {
         place.schema["required"].as_array().is_some_and(|names| names.iter().any(|required| required == name))
     };
-    if let (Some(properties), Some(Value::Object(fields))) = (place.schema["properties"].as_object(), place.value) {
+    if let (Some(properties), Some(Value::Object(fields))) =
+        (place.schema["properties"].as_object(), place.value)
+    {
         below.extend(properties.iter().map(|(name, schema)| Place {
             path: path(name),
             schema,
@@ -175,8 +177,18 @@ pub(crate) mod tests {
         let (schema, spec) = (schema(), spec());
         let found: Vec<_> = places(&schema, &spec).into_iter().map(|place| place.path).collect();
         let wanted = [
-            "", "/free", "/labels", "/labels/x~1y", "/list", "/list/0", "/more", "/more/name", "/on", "/size",
-            "/tier", "/version",
+            "",
+            "/free",
+            "/labels",
+            "/labels/x~1y",
+            "/list",
+            "/list/0",
+            "/more",
+            "/more/name",
+            "/on",
+            "/size",
+            "/tier",
+            "/version",
         ];
         assert_eq!(found, wanted);
         assert_eq!(dotted("/labels/x~1y"), "labels.x/y");
@@ -185,7 +197,10 @@ pub(crate) mod tests {
     #[test]
     fn a_variant_differs_in_one_place() {
         let spec = spec();
-        assert_eq!(Variant::new(&spec, "/more/name", "x", json!("n")).unwrap().spec["more"], json!({"name": "n"}));
+        assert_eq!(
+            Variant::new(&spec, "/more/name", "x", json!("n")).unwrap().spec["more"],
+            json!({"name": "n"})
+        );
         assert_eq!(Variant::new(&spec, "/labels/x~1y", "x", json!("n")).unwrap().spec["labels"]["x/y"], "n");
         assert_eq!(Variant::new(&spec, "/list/0", "x", json!(5)).unwrap().spec["list"], json!([5]));
         assert_eq!(Variant::new(&spec, "/none/of/this", "x", json!(5)), None);

@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{Place, Variant, brief, places, sample::{near, range, sample, texts}};
+use super::{
+    Place, Variant, brief, places,
+    sample::{near, range, sample, texts},
+};
 
 /// How many other texts are tried in one place.
 const TEXTS: usize = 3;
@@ -30,7 +33,9 @@ fn others(place: &Place) -> Vec<Value> {
         _ if schema["enum"].is_array() => schema["enum"].as_array().cloned().unwrap_or_default(),
         (is, Some("boolean")) => vec![json!(!is.and_then(Value::as_bool).unwrap_or(false))],
         (is, Some("integer")) => integers(schema, is.and_then(Value::as_i64)),
-        (Some(is), Some("number")) => is.as_f64().map(|is| vec![json!(is + 1.0), json!(is / 2.0)]).unwrap_or_default(),
+        (Some(is), Some("number")) => {
+            is.as_f64().map(|is| vec![json!(is + 1.0), json!(is / 2.0)]).unwrap_or_default()
+        }
         (_, Some("string")) => texts(schema, TEXTS),
         (Some(Value::Array(items)), Some("array")) => lists(schema, items),
         (Some(Value::Object(fields)), Some("object")) if schema["additionalProperties"].is_object() => {
@@ -64,7 +69,8 @@ fn lists(schema: &Value, items: &[Value]) -> Vec<Value> {
     if let Some(item) = sample(&schema["items"]) {
         lists.push(items.iter().cloned().chain([item]).collect());
     }
-    let (fewest, most) = (schema["minItems"].as_u64().unwrap_or(0), schema["maxItems"].as_u64().unwrap_or(u64::MAX));
+    let (fewest, most) =
+        (schema["minItems"].as_u64().unwrap_or(0), schema["maxItems"].as_u64().unwrap_or(u64::MAX));
     lists.retain(|list| (fewest..=most).contains(&(list.len() as u64)));
     lists.into_iter().map(Value::Array).collect()
 }
@@ -92,8 +98,17 @@ mod tests {
         }
         let all: Vec<_> = found.iter().map(|variant| variant.what.as_str()).collect();
         for wanted in [
-            "size 2 → 3", "size 2 → 1", "size 2 → 4", "tier \"a\" → \"b\"", "on false → true", "free nothing → \"a\"",
-            "version taken away", "labels.x/y taken away", "list [1] → []", "list [1] → [1,1]", "list.0 1 → 2",
+            "size 2 → 3",
+            "size 2 → 1",
+            "size 2 → 4",
+            "tier \"a\" → \"b\"",
+            "on false → true",
+            "free nothing → \"a\"",
+            "version taken away",
+            "labels.x/y taken away",
+            "list [1] → []",
+            "list [1] → [1,1]",
+            "list.0 1 → 2",
         ] {
             assert!(all.contains(&wanted), "{wanted}: {all:#?}");
         }

@@ -93,7 +93,9 @@ mod tests {
             let texts = matching(pattern, 4);
             assert_eq!(texts.len(), 4, "{pattern}: {texts:?}");
             for text in &texts {
-                let valid = schema.as_ref().is_some_and(|schema| schema.validate(&serde_json::json!({"x": text})).is_empty());
+                let valid = schema
+                    .as_ref()
+                    .is_some_and(|schema| schema.validate(&serde_json::json!({"x": text})).is_empty());
                 assert!(valid, "{pattern}: {text}");
             }
         }

@@ -52,7 +52,10 @@ pub(crate) fn near(schema: &Value, wish: i64) -> i64 {
     let step = schema["multipleOf"].as_i64().filter(|step| *step > 0).unwrap_or(1);
     let (lowest, highest) = range(schema);
     let clamped = wish.clamp(lowest, highest.max(lowest));
-    let up = clamped.div_euclid(step).saturating_add(i64::from(clamped.rem_euclid(step) != 0)).saturating_mul(step);
+    let up = clamped
+        .div_euclid(step)
+        .saturating_add(i64::from(clamped.rem_euclid(step) != 0))
+        .saturating_mul(step);
     if up <= highest { up } else { clamped.div_euclid(step) * step }
 }
 

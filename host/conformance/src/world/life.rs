@@ -6,7 +6,10 @@ use std::time::Duration;
 use senren_reconcile::status::Status;
 use serde_json::Value;
 
-use super::{Crash, Recorded, Rest, Setup, Unrest, World, snapshot::{Snapshot, title}};
+use super::{
+    Crash, Recorded, Rest, Setup, Unrest, World,
+    snapshot::{Snapshot, title},
+};
 use crate::{checks::alone, subject::Subject, time};
 
 /// How often a resource at rest is reconciled again: half by the plane that knows it, half by one that doesn't.

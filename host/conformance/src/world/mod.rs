@@ -17,7 +17,10 @@ use kube::{
 };
 use parking_lot::Mutex;
 use senren_engine::{CallError, PluginSet, Plugins, wit};
-use senren_kubesim::{Config, KubeSim, Workloads, workloads::{Failure, Simulated}};
+use senren_kubesim::{
+    Config, KubeSim, Workloads,
+    workloads::{Failure, Simulated},
+};
 use senren_reconcile::{
     Clock, ReconcileError, Reconciler, Recorder, Retry, Settings, Surroundings, names,
     resource::{Key, api_resource},
@@ -115,17 +118,22 @@ impl<'a> World<'a> {
         anyhow::ensure!(problems.is_empty(), "{problems:?}");
         let plugins = Plugins::new(set);
 
-        let now = { let clock = clock.clone(); move || millis(clock.now()) };
+        let now = {
+            let clock = clock.clone();
+            move || millis(clock.now())
+        };
         let exec = simulated_exec_at(plugins.clone(), Arc::new(now));
         let simulated = Simulated { failures: setup.failures, exec: Some(exec), ..Simulated::default() };
         let sim = KubeSim::start(Config { workloads: Workloads::Simulated(simulated), ..Config::default() });
         let sim = sim.await.context("the embedded Kubernetes can't be started")?;
-        let namespaces: Api<DynamicObject> = Api::all_with(sim.client(), &senren_reconcile::ApiKind::new("v1", "Namespace").resource());
+        let namespaces: Api<DynamicObject> =
+            Api::all_with(sim.client(), &senren_reconcile::ApiKind::new("v1", "Namespace").resource());
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
         namespaces.create(&Default::default(), &serde_json::from_value(namespace)?).await?;
         senren_reconcile::crd::install(sim.client(), &plugins.current()).await?;
 
-        let key = Key { type_name: subject.name().to_owned(), namespace: NAMESPACE.into(), name: NAME.into() };
+        let key =
+            Key { type_name: subject.name().to_owned(), namespace: NAMESPACE.into(), name: NAME.into() };
         let (tap, calls) = (Tap::new(Crash::Never), Arc::new(Calls::default()));
         let surroundings = Surroundings { clock: clock.clone(), recorder: Some(calls.clone()) };
         let client = sim.client_with(tap.clone());
@@ -138,7 +146,8 @@ impl<'a> World<'a> {
         self.tap = Tap::new(crash);
         let surroundings = Surroundings { clock: self.clock.clone(), recorder: Some(self.calls.clone()) };
         let client = self.sim.client_with(self.tap.clone());
-        self.reconciler = Reconciler::within(surroundings, client, self.plugins.clone(), self.settings.clone());
+        self.reconciler =
+            Reconciler::within(surroundings, client, self.plugins.clone(), self.settings.clone());
     }
 
     /// The operator sets something else.
@@ -179,7 +188,10 @@ impl<'a> World<'a> {
 
     /// Asks for the deletion of the resource.
     pub(crate) async fn delete(&self) -> anyhow::Result<()> {
-        self.resources().delete(NAME, &DeleteParams::default()).await.context("the custom resource can't be deleted")?;
+        self.resources()
+            .delete(NAME, &DeleteParams::default())
+            .await
+            .context("the custom resource can't be deleted")?;
         Ok(())
     }
 

@@ -56,7 +56,8 @@ impl Snapshot {
     /// Without what outlives a change for good reason: claims, which hold data, and Secrets, which protect it.
     pub(crate) fn children(&self) -> Self {
         let mut children = self.clone();
-        let outlives = |title: &str| title.starts_with("PersistentVolumeClaim ") || title.starts_with("Secret ");
+        let outlives =
+            |title: &str| title.starts_with("PersistentVolumeClaim ") || title.starts_with("Secret ");
         children.objects.retain(|title, _| !outlives(title));
         children
     }
@@ -98,7 +99,9 @@ impl Snapshot {
 pub(crate) fn first_difference(before: &Value, after: &Value) -> String {
     let mut found = vec![];
     compare("", "", before, after, false, &mut found);
-    found.first().map_or_else(|| "nowhere".to_owned(), |first| first.trim_start_matches([':', ' ']).to_owned())
+    found
+        .first()
+        .map_or_else(|| "nowhere".to_owned(), |first| first.trim_start_matches([':', ' ']).to_owned())
 }
 
 /// Texts that stand for an object, and what to call them instead; the longest first.
@@ -107,7 +110,8 @@ fn vocabulary(objects: &[Arc<Value>]) -> Vec<(String, String)> {
     for object in objects {
         let title = title(object);
         let mut word = |value: Option<&Value>, what: &str| {
-            if let Some(text) = value.and_then(Value::as_str).filter(|text| text.len() > 3 && *text != "None") {
+            if let Some(text) = value.and_then(Value::as_str).filter(|text| text.len() > 3 && *text != "None")
+            {
                 words.insert(text.to_owned(), format!("<{what} of {title}>"));
             }
         };
@@ -236,7 +240,8 @@ mod tests {
     fn checksums_of_random_content_differ_for_no_reason_of_the_plugin() {
         let annotated = |text: &str| json!({"annotations": {"checksum": text}});
         check(annotated("0123456789abcdef"), annotated("fedcba9876543210"), true, None);
-        let difference = "ConfigMap x: annotations.checksum is \"fedcba9876543210\", and was \"0123456789abcdef\"";
+        let difference =
+            "ConfigMap x: annotations.checksum is \"fedcba9876543210\", and was \"0123456789abcdef\"";
         check(annotated("0123456789abcdef"), annotated("fedcba9876543210"), false, Some(difference));
     }
 

@@ -131,7 +131,10 @@ mod tests {
         let component = format!("before{}{}after", bugs::MARK, ".".repeat(bugs::LENGTH - bugs::MARK.len()));
         let wrong = String::from_utf8(bugs::with(component.as_bytes(), "plural").unwrap()).unwrap();
         assert_eq!(wrong.len(), component.len());
-        assert!(wrong.starts_with("beforesenren-wrong-plugin:plural....") && wrong.ends_with("...after"), "{wrong}");
+        assert!(
+            wrong.starts_with("beforesenren-wrong-plugin:plural....") && wrong.ends_with("...after"),
+            "{wrong}"
+        );
         assert!(bugs::with(b"nothing of the kind", "plural").is_none());
         let fits = |name: &str| bugs::MARK.len() + name.len() <= bugs::LENGTH;
         assert!(bugs::BUGS.iter().all(|(name, _)| fits(name)) && fits(bugs::HALF_MADE));

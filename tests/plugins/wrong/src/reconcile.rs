@@ -77,7 +77,8 @@ pub(crate) fn reconcile(input: &Input) -> Result<Outcome, Fault> {
     }
     give_up(&seen)?;
     let name = if has("other-name") { "someone-elses" } else { &input.name };
-    let labels = json!({"app.kubernetes.io/name": input.resource_type, "app.kubernetes.io/instance": input.name});
+    let labels =
+        json!({"app.kubernetes.io/name": input.resource_type, "app.kubernetes.io/instance": input.name});
     let mut config = config_map(&seen);
     config["metadata"]["name"] = Value::from(name);
     Ok(Outcome::new(status(&seen))
@@ -125,7 +126,8 @@ fn stateful_set(seen: &Seen, labels: Value) -> Value {
         "env": [{"name": "COLOUR", "value": seen.spec["colour"]}],
         "ports": [{"name": "port", "containerPort": PORT}],
     }]});
-    let set = StatefulSet { service: name, replicas: seen.size() as u32, pod, ..StatefulSet::new(name, labels) };
+    let set =
+        StatefulSet { service: name, replicas: seen.size() as u32, pod, ..StatefulSet::new(name, labels) };
     let mut set = Value::from(set);
     set["metadata"]["annotations"] = json!({"spec": seen.spec.to_string()});
     if has("restarts") {

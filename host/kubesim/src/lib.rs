@@ -33,6 +33,7 @@ mod selector;
 mod serve;
 mod service;
 mod shape;
+mod strategic;
 mod write;
 
 use std::net::{Ipv4Addr, SocketAddr};

@@ -136,7 +136,7 @@ mod tests {
     fn only_addresses_of_loopback_are_a_host() {
         let check = |host: &str, wanted| assert_eq!(is_loopback(host), wanted, "{host}");
         for host in
-            ["127.0.0.1", "127.0.0.1:8001", "localhost", "LOCALHOST:1", "127.80.3.4:9", "[::1]:80", "::1"]
+            ["127.0.0.1", "127.0.0.1:8001", "localhost", "LOCALHOST:1", "127.80.3.4:9", "[::1]:80", "[::1]"]
         {
             check(host, true);
         }

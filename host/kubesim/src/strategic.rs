@@ -42,7 +42,9 @@ fn merge_fields(mut fields: Fields, patch: &Fields, shape: &Shape) -> Result<Fie
             if let (Some(Value::Array(items)), Value::Array(gone)) = (fields.get_mut(list), change) {
                 items.retain(|item| !gone.contains(item));
             }
-        } else if [DIRECTIVE, RETAIN].contains(&name.as_str()) || patch.contains_key(&format!("{ORDER}{name}")) {
+        } else if [DIRECTIVE, RETAIN].contains(&name.as_str())
+            || patch.contains_key(&format!("{ORDER}{name}"))
+        {
             // Done above, or together with its order.
         } else if change.is_null() {
             fields.remove(name);
@@ -59,7 +61,9 @@ fn merge(before: Option<Value>, change: &Value, shape: &Shape, name: &str) -> Re
         (Some(Value::Object(fields)), Value::Object(patch)) => {
             Value::Object(merge_fields(fields, patch, shape)?)
         }
-        (Some(Value::Array(items)), Value::Array(patch)) => Value::Array(merge_list(items, patch, shape, name)?),
+        (Some(Value::Array(items)), Value::Array(patch)) => {
+            Value::Array(merge_list(items, patch, shape, name)?)
+        }
         // There is nothing to merge with, but what it says about merging is still not data.
         (_, Value::Object(patch)) => Value::Object(merge_fields(Fields::new(), patch, shape)?),
         (_, Value::Array(patch)) => Value::Array(merge_list(Vec::new(), patch, shape, name)?),
@@ -116,7 +120,9 @@ fn merge_items(mut items: Vec<Value>, patch: &[Value], key: &str, shape: &Shape)
         let Value::Object(fields) = change else {
             return Err(format!("expected objects in a list that is merged by {key:?}"));
         };
-        let id = change.get(key).ok_or_else(|| format!("map: {change} does not contain declared merge key: {key}"))?;
+        let id = change
+            .get(key)
+            .ok_or_else(|| format!("map: {change} does not contain declared merge key: {key}"))?;
         let at = items.iter().position(|item| item.get(key) == Some(id));
         match (fields.get(DIRECTIVE).and_then(Value::as_str), at) {
             (Some("delete"), _) => items.retain(|item| item.get(key) != Some(id)),
@@ -187,9 +193,9 @@ fn in_order(
 /// Removes what is not to be kept; a patch that sets what it doesn't keep makes no sense.
 fn retain(fields: &mut Fields, patch: &Fields, kept: &Value) -> Result<()> {
     let kept: Vec<&str> = kept.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    let odd = patch.iter().find(|(name, value)| {
-        !name.starts_with('$') && !value.is_null() && !kept.contains(&name.as_str())
-    });
+    let odd = patch
+        .iter()
+        .find(|(name, value)| !name.starts_with('$') && !value.is_null() && !kept.contains(&name.as_str()));
     if let Some((name, _)) = odd {
         return Err(format!("the patch sets {name:?}, which its {RETAIN} does not keep"));
     }
@@ -274,7 +280,11 @@ mod tests {
         );
         check(json!({"a": {"b": 1}}), json!({"a": {"$patch": "replace", "c": 2}}), json!({"a": {"c": 2}}));
         check(json!({"a": {"b": 1}}), json!({"a": {"$patch": "delete"}}), json!({"a": {}}));
-        check(json!({}), json!({"a": {"b": null, "c": {"$retainKeys": ["d"], "d": 1}}}), json!({"a": {"c": {"d": 1}}}));
+        check(
+            json!({}),
+            json!({"a": {"b": null, "c": {"$retainKeys": ["d"], "d": 1}}}),
+            json!({"a": {"c": {"d": 1}}}),
+        );
     }
 
     #[test]
@@ -283,7 +293,7 @@ mod tests {
             json!({"containers": [{"name": "a"}, {"name": "mine"}, {"name": "b"}]}),
             json!({"$setElementOrder/containers": [{"name": "b"}, {"name": "a"}, {"name": "c"}],
                 "containers": [{"name": "c"}]}),
-            json!({"containers": [{"name": "b"}, {"name": "a"}, {"name": "c"}, {"name": "mine"}]}),
+            json!({"containers": [{"name": "mine"}, {"name": "b"}, {"name": "a"}, {"name": "c"}]}),
         );
         check(
             json!({"containers": [{"name": "a"}, {"name": "b"}]}),
@@ -294,9 +304,11 @@ mod tests {
 
     #[test]
     fn scalars_come_and_go_by_value() {
-        let finalizers = |patch: Value| patched(json!({}), json!({"metadata": patch})).unwrap()["metadata"].take();
+        let finalizers =
+            |patch: Value| patched(json!({}), json!({"metadata": patch})).unwrap()["metadata"].take();
         assert_eq!(finalizers(json!({"finalizers": ["c", "a"]})), json!({"finalizers": ["c", "a", "b"]}));
-        let gone = json!({"$deleteFromPrimitiveList/finalizers": ["a"], "$setElementOrder/finalizers": ["b"]});
+        let gone =
+            json!({"$deleteFromPrimitiveList/finalizers": ["a"], "$setElementOrder/finalizers": ["b"]});
         assert_eq!(finalizers(gone), json!({"finalizers": ["b"]}));
     }
 

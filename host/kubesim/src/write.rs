@@ -18,6 +18,8 @@ pub enum Part {
     Main,
     /// `.status` alone.
     Status,
+    /// The number of replicas, through `scale`; otherwise as the main part.
+    Scale,
 }
 
 /// Who writes, and how.
@@ -211,7 +213,7 @@ impl State {
             Made::Applied(object) => (object, true),
         };
         check_preconditions(&kind, key, &before, &object)?;
-        if !settled && part == Part::Main {
+        if !settled && part != Part::Status {
             managed = managed.replaced_by(&mut object);
         }
         keep(&kind, part, &before, &mut object);

@@ -91,7 +91,7 @@ pub(crate) fn check(
     let mut causes = meta::check(kind, key, old, object);
     match &kind.custom {
         Some(custom) => causes.extend(custom.check(object, part)),
-        None if part == Part::Main => causes.extend(check_builtin(state, kind, old, object)?),
+        None if part != Part::Status => causes.extend(check_builtin(state, kind, old, object)?),
         None => (),
     }
     if causes.is_empty() {

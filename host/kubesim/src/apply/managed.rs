@@ -66,7 +66,11 @@ impl Actor<'_> {
         Entry {
             manager: self.manager.to_owned(),
             applied,
-            subresource: if self.part == Part::Status { "status".into() } else { String::new() },
+            subresource: match self.part {
+                Part::Main => String::new(),
+                Part::Status => "status".into(),
+                Part::Scale => "scale".into(),
+            },
             api_version: self.api_version.to_owned(),
             time: now(),
             fields,
@@ -250,8 +254,8 @@ fn strip_set(set: FieldSet, kind: &Kind, part: Part) -> FieldSet {
     ];
     let set = set.without(SERVER).without_member("metadata");
     match part {
-        Part::Main if kind.status => set.without(&[&["status"]]),
-        Part::Main => set,
+        Part::Main | Part::Scale if kind.status => set.without(&[&["status"]]),
+        Part::Main | Part::Scale => set,
         Part::Status if kind.custom.is_some() => set.only("status"),
         Part::Status => set.without(&[&["spec"]]),
     }

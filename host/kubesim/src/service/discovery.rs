@@ -126,6 +126,10 @@ fn subresources(kind: &Kind) -> Vec<Subresource<'_>> {
             verbs: &["get", "patch", "update"],
         });
     }
+    if kind.resource == kinds::STATEFUL_SETS {
+        let other = Some(("autoscaling", "v1"));
+        found.push(Subresource { name: "scale", kind: "Scale", other, verbs: &["get", "patch", "update"] });
+    }
     if kind.resource == kinds::PODS {
         found.push(Subresource { name: "log", kind: own, other: None, verbs: &["get"] });
         found.push(Subresource {

@@ -2,12 +2,16 @@
 //!
 //! Routing and formats only; every rule is in the verbs.
 
+mod body;
 mod discovery;
 mod exec;
 mod list;
+mod logs;
 mod openapi;
+mod patches;
 mod query;
 pub(crate) mod route;
+mod scale;
 mod stream;
 mod table;
 mod upgrade;
@@ -27,12 +31,13 @@ use kube::client::Body;
 use kube::core::Status;
 use serde_json::{Value, json};
 
+use crate::events;
 use crate::faults::RevisionsBack;
-use crate::kinds::{GroupResource, Kind};
+use crate::kinds::{GroupResource, Kind, PODS, STATEFUL_SETS};
 use crate::status::{self, Result};
-use crate::store::{DeleteOptions, Deletion, Key, Part, Propagation, Store, Write};
-use crate::workloads::{LogQuery, Running};
-use crate::{events, patch};
+use crate::store::{Deletion, Key, Part, Store, Write};
+use crate::workloads::Running;
+use body::Given;
 use query::Query;
 use route::{Route, Target};
 use table::Include;
@@ -164,22 +169,29 @@ impl ApiService {
         let stale_by = head.extensions.get::<RevisionsBack>().map(|back| back.0);
         let view = View::of(&head.headers, &query)?;
         let call = Call { target, kind, query, view, event_view, stale_by };
-        if call.kind.resource == crate::kinds::PODS && call.target.subresource.as_deref() == Some("exec") {
+        if call.kind.resource == PODS && call.target.subresource.as_deref() == Some("exec") {
             return exec::answer(self, &call, &mut head).await;
         }
         let body = body.collect().await.map_err(status::internal)?.to_bytes();
         let content_type =
             head.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-        self.perform(&head.method, call, content_type, &body).await
+        self.perform(&head.method, call, &Given { bytes: &body, format: content_type }).await
     }
 
-    async fn perform(&self, method: &Method, call: Call, format: &str, body: &Bytes) -> Result<ApiResponse> {
-        if let Some(sub) = call.target.subresource.clone()
-            && sub != "status"
-        {
-            return self.subresource(method, &call, &sub).await;
-        }
-        let part = if call.target.subresource.is_some() { Part::Status } else { Part::Main };
+    async fn perform(&self, method: &Method, call: Call, given: &Given<'_>) -> Result<ApiResponse> {
+        let part = match call.target.subresource.as_deref() {
+            None => Part::Main,
+            Some("status") => Part::Status,
+            Some("scale") if call.kind.resource == STATEFUL_SETS => {
+                return scale::answer(self, method, &call, given);
+            }
+            Some("log") if call.kind.resource == PODS && method == Method::GET => {
+                return logs::answer(self, &call).await;
+            }
+            Some(other) => {
+                return Err(status::not_implemented(format!("{method} of {}/{other}", call.kind.resource)));
+            }
+        };
         if part == Part::Status && !call.kind.status {
             return Err(status::no_such_path());
         }
@@ -187,11 +199,11 @@ impl ApiService {
             ("GET", true) => self.get(&call),
             ("GET", false) if call.query.is_on("watch") => stream::answer(&self.store, call),
             ("GET", false) => list::answer(&self.store, &call),
-            ("POST", false) => self.create(&call, body),
-            ("PUT", true) => self.replace(&call, part, body),
-            ("PATCH", true) => self.patch(&call, part, format, body),
-            ("DELETE", true) if part == Part::Main => self.delete(&call, body),
-            ("DELETE", false) => self.delete_collection(&call, body),
+            ("POST", false) => self.create(&call, given),
+            ("PUT", true) => self.replace(&call, part, given),
+            ("PATCH", true) => self.patch(&call, part, given),
+            ("DELETE", true) if part == Part::Main => self.delete(&call, given),
+            ("DELETE", false) => self.delete_collection(&call, given),
             _ => Err(status::method_not_allowed()),
         }
     }
@@ -212,68 +224,23 @@ impl ApiService {
         Ok(json_response(StatusCode::OK, call.written(&object)))
     }
 
-    fn create(&self, call: &Call, body: &Bytes) -> Result<ApiResponse> {
+    fn create(&self, call: &Call, given: &Given<'_>) -> Result<ApiResponse> {
         if call.kind.namespaced && !call.target.scoped {
             return Err(status::method_not_allowed());
         }
-        let object = parse_object(call, body)?;
+        let object = given.object(call)?;
         let stored = self.store.create(self.what(call), &call.target.namespace, object, &call.write())?;
         Ok(json_response(StatusCode::CREATED, call.written(&stored)))
     }
 
-    fn replace(&self, call: &Call, part: Part, body: &Bytes) -> Result<ApiResponse> {
-        let object = parse_object(call, body)?;
+    fn replace(&self, call: &Call, part: Part, given: &Given<'_>) -> Result<ApiResponse> {
+        let object = given.object(call)?;
         let stored = self.store.replace(self.what(call), part, &call.key(), object, &call.write())?;
         Ok(json_response(StatusCode::OK, call.written(&stored)))
     }
 
-    fn patch(&self, call: &Call, part: Part, format: &str, body: &Bytes) -> Result<ApiResponse> {
-        let what = self.what(call);
-        let (key, by) = (call.key(), call.write());
-        let format = format.split(';').next().unwrap_or_default().trim();
-        if format == "application/apply-patch+yaml" {
-            if call.query.get("fieldManager").is_none_or(str::is_empty) {
-                let cause = status::Cause::required("fieldManager", "is required for apply patch");
-                return Err(status::invalid("PatchOptions", "meta.k8s.io", "", &[cause]));
-            }
-            let config = parse_object(call, body)?;
-            let force = call.query.is_on("force");
-            let (stored, created) = self.store.apply(what, part, &key, config, force, &by)?;
-            let code = if created { StatusCode::CREATED } else { StatusCode::OK };
-            return Ok(json_response(code, call.written(&stored)));
-        }
-        let mut change: Value = parse_json(body)?;
-        let apply: fn(&mut Value, &Value) -> std::result::Result<(), String> = match format {
-            "application/merge-patch+json" => |object, change| {
-                patch::merge(object, change);
-                Ok(())
-            },
-            "application/json-patch+json" => patch::apply,
-            "application/strategic-merge-patch+json" => {
-                return Err(status::not_implemented(
-                    "strategic merge patches; use merge patches or server-side apply",
-                ));
-            }
-            other => {
-                return Err(status::unsupported_media_type(format!(
-                    "the body of the request was in an unknown format: {other}"
-                )));
-            }
-        };
-        if call.event_view {
-            events::to_stored(&mut change);
-        }
-        let kind = call.kind.clone();
-        let stored = self.store.try_modify(what, part, &key, &by, |object| {
-            apply(object, &change).map_err(|problem| status::unprocessable(&problem))?;
-            crate::write::check_identity(&kind, &key, object)?;
-            crate::admit::undefaulted(&kind, object, by.strict)
-        })?;
-        Ok(json_response(StatusCode::OK, call.written(&stored)))
-    }
-
-    fn delete(&self, call: &Call, body: &Bytes) -> Result<ApiResponse> {
-        let options = delete_options(call, body)?;
+    fn delete(&self, call: &Call, given: &Given<'_>) -> Result<ApiResponse> {
+        let options = given.delete_options(call)?;
         let key = call.key();
         let what = self.what(call);
         match self.store.delete(what, &key.namespace, &key.name, &options)? {
@@ -290,8 +257,8 @@ impl ApiService {
         }
     }
 
-    fn delete_collection(&self, call: &Call, body: &Bytes) -> Result<ApiResponse> {
-        let options = delete_options(call, body)?;
+    fn delete_collection(&self, call: &Call, given: &Given<'_>) -> Result<ApiResponse> {
+        let options = given.delete_options(call)?;
         let what = self.what(call);
         let page = list::select(&self.store, call)?;
         for object in &page.items {
@@ -303,115 +270,12 @@ impl ApiService {
         }
         Ok(json_response(StatusCode::OK, list::write(call, &page)))
     }
-
-    async fn subresource(&self, method: &Method, call: &Call, sub: &str) -> Result<ApiResponse> {
-        let key = call.key();
-        if *self.what(call) != crate::kinds::PODS || sub != "log" || method != Method::GET {
-            return Err(status::not_implemented(format!("{method} of {}/{sub}", self.what(call))));
-        }
-        let unsupported = ["follow", "insecureSkipTLSVerifyBackend", "timestamps"];
-        let asked = unsupported.iter().find(|name| call.query.is_on(name));
-        let unsupported = ["limitBytes", "sinceSeconds", "sinceTime", "stream"];
-        if let Some(name) = asked.or_else(|| unsupported.iter().find(|name| call.query.get(name).is_some())) {
-            return Err(status::not_implemented(format!("{name} of logs")));
-        }
-        let lines = call.query.number("tailLines")?;
-        self.store.get(self.what(call), &key.namespace, &key.name)?;
-        let log_query = LogQuery {
-            container: call.query.get("container").map(str::to_owned),
-            previous: call.query.is_on("previous"),
-            tail_lines: lines.map(|lines| usize::try_from(lines).unwrap_or(usize::MAX)),
-        };
-        let text =
-            self.running.logs(&key.namespace, &key.name, &log_query).await.map_err(status::bad_request)?;
-        let mut response = Response::new(full(text));
-        response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/plain"));
-        Ok(response)
-    }
 }
 
 /// Kinds whose deletion answers with the object instead of a Status.
 fn returns_deleted(what: &GroupResource) -> bool {
     use crate::kinds::{CLAIMS, PODS, SERVICE_ACCOUNTS, SERVICES};
     [PODS, SERVICES, CLAIMS, SERVICE_ACCOUNTS].contains(what)
-}
-
-fn delete_options(call: &Call, body: &Bytes) -> Result<DeleteOptions> {
-    let given: Value = if body.is_empty() { json!({}) } else { parse_json(body)? };
-    let text = |value: &Value| value.as_str().filter(|v| !v.is_empty()).map(str::to_owned);
-    let policy =
-        text(&given["propagationPolicy"]).or_else(|| call.query.get("propagationPolicy").map(str::to_owned));
-    let mut propagation = match policy.as_deref() {
-        None => None,
-        Some("Background") => Some(Propagation::Background),
-        Some("Foreground") => Some(Propagation::Foreground),
-        Some("Orphan") => Some(Propagation::Orphan),
-        Some(other) => {
-            let cause = status::Cause::not_supported(
-                "propagationPolicy",
-                &Value::from(other),
-                &["Foreground", "Background", "Orphan", "nil"],
-            );
-            return Err(status::invalid("DeleteOptions", "meta.k8s.io", "", &[cause]));
-        }
-    };
-    if let Some(orphan) = given["orphanDependents"].as_bool() {
-        propagation = Some(if orphan { Propagation::Orphan } else { Propagation::Background });
-    }
-    let grace = match given["gracePeriodSeconds"].as_i64() {
-        Some(seconds) => Some(seconds),
-        None => call.query.number("gracePeriodSeconds")?.and_then(|seconds| i64::try_from(seconds).ok()),
-    };
-    Ok(DeleteOptions {
-        uid: text(&given["preconditions"]["uid"]),
-        resource_version: text(&given["preconditions"]["resourceVersion"]),
-        propagation,
-        grace_period_seconds: grace,
-        dry_run: call.query.get("dryRun").is_some()
-            || given["dryRun"].as_array().is_some_and(|d| !d.is_empty()),
-    })
-}
-
-fn parse_json(body: &Bytes) -> Result<Value> {
-    serde_json::from_slice(body).map_err(|error| {
-        let start = body.iter().find(|b| !b.is_ascii_whitespace());
-        if start.is_some_and(|b| b.is_ascii_alphabetic() || *b == b'-' || *b == b'#') {
-            return status::not_implemented("bodies in YAML");
-        }
-        status::bad_request(format!(
-            "the object provided is unrecognized: couldn't get version/kind; json parse \
-             error: {error}"
-        ))
-    })
-}
-
-/// The object in a body, of the kind and version of the path.
-fn parse_object(call: &Call, body: &Bytes) -> Result<Value> {
-    let mut object = parse_json(body)?;
-    if !object.is_object() {
-        return Err(status::bad_request("the object provided is not a JSON object"));
-    }
-    let wanted = if call.event_view {
-        format!("{}/v1", events::GROUP)
-    } else {
-        call.kind.api_version(&call.target.version)
-    };
-    match object.get("apiVersion").and_then(Value::as_str) {
-        Some(version) if version != wanted => {
-            return Err(status::bad_request(format!(
-                "the API version in the data ({version}) does not match the expected API version ({wanted})"
-            )));
-        }
-        Some(_) => (),
-        None => object["apiVersion"] = wanted.into(),
-    }
-    if object.get("kind").is_none() {
-        object["kind"] = call.kind.kind.clone().into();
-    }
-    if call.event_view {
-        events::to_stored(&mut object);
-    }
-    Ok(object)
 }
 
 fn to_bytes(value: &Value) -> Vec<u8> {

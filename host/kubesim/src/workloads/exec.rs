@@ -147,6 +147,11 @@ impl Containers {
         Registered { containers: self.clone(), place }
     }
 
+    /// Whether a container runs.
+    pub fn runs(&self, uid: &str, container: &str) -> bool {
+        self.0.lock().contains_key(&(uid.to_owned(), container.to_owned()))
+    }
+
     fn find(&self, uid: &str, container: &str) -> Option<Inside> {
         self.0.lock().get(&(uid.to_owned(), container.to_owned())).cloned()
     }

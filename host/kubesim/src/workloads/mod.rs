@@ -20,9 +20,10 @@ mod runtime;
 mod simulated;
 mod statefulset;
 
-use std::{future::Future, net::IpAddr, path::PathBuf, sync::Arc};
+use std::{future::Future, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context;
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -30,7 +31,10 @@ use tokio_util::sync::CancellationToken;
 use self::{
     exec::{Containers, ExecError, ExecRequest, Session},
     node::Node,
-    process::{Setup, logs::last_lines},
+    process::{
+        Setup,
+        logs::{LogFiles, Tail, last_lines},
+    },
     recorder::Recorder,
     simulated::SimulatedRuntime,
 };
@@ -92,6 +96,49 @@ pub struct LogQuery {
     pub tail_lines: Option<usize>,
 }
 
+impl LogQuery {
+    fn part_of(&self, log: Vec<u8>) -> Vec<u8> {
+        match self.tail_lines {
+            Some(lines) => last_lines(&String::from_utf8_lossy(&log), lines).as_bytes().to_vec(),
+            None => log,
+        }
+    }
+}
+
+/// A container's log as it grows.
+pub(crate) struct Follower {
+    first: Option<Vec<u8>>,
+    tail: Tail,
+    containers: Arc<Containers>,
+    uid: String,
+    container: String,
+    stop: CancellationToken,
+}
+
+impl Follower {
+    /// What comes next; `None` when the container has ended and all of it was read. Looks now and then: a file tells
+    /// nobody that it grows.
+    pub async fn next(&mut self) -> Option<Bytes> {
+        const NOW_AND_THEN: Duration = Duration::from_millis(50);
+        if let Some(first) = self.first.take().filter(|first| !first.is_empty()) {
+            return Some(first.into());
+        }
+        loop {
+            // Before reading: what the container wrote before it ended is there by now.
+            let over = !self.containers.runs(&self.uid, &self.container) || self.stop.is_cancelled();
+            match self.tail.more() {
+                Ok(Some(bytes)) if !bytes.is_empty() => return Some(bytes.into()),
+                Ok(Some(_)) if !over => tokio::time::sleep(NOW_AND_THEN).await,
+                Ok(_) => return None,
+                Err(error) => {
+                    tracing::debug!(%error, container = self.container, "a log cannot be followed any more");
+                    return None;
+                }
+            }
+        }
+    }
+}
+
 /// The running controllers, pods and proxies of a cluster.
 pub struct Running {
     store: Store,
@@ -112,6 +159,36 @@ impl std::fmt::Debug for Running {
 impl Running {
     /// The log of a pod's container, or why there is none.
     pub async fn logs(&self, namespace: &str, pod: &str, query: &LogQuery) -> Result<Vec<u8>, String> {
+        let (files, container, _) = self.log_of(namespace, pod, query)?;
+        let log = files.read(query.previous).map_err(|error| {
+            let which = if query.previous { "previous terminated container" } else { "container" };
+            format!("{which} \"{container}\" in pod \"{pod}\" has no log: {error}")
+        })?;
+        Ok(query.part_of(log))
+    }
+
+    /// The log of a pod's container from now on, until the container ends.
+    pub(crate) async fn follow(
+        &self,
+        namespace: &str,
+        pod: &str,
+        query: &LogQuery,
+    ) -> Result<Follower, String> {
+        let (files, container, uid) = self.log_of(namespace, pod, query)?;
+        let (log, tail) = files
+            .follow()
+            .map_err(|error| format!("container \"{container}\" in pod \"{pod}\" has no log: {error}"))?;
+        let (containers, stop) = (self.containers.clone(), self.stop.clone());
+        Ok(Follower { first: Some(query.part_of(log)), tail, containers, uid, container, stop })
+    }
+
+    /// The files of a pod's container, its name, and the pod's uid.
+    fn log_of(
+        &self,
+        namespace: &str,
+        pod: &str,
+        query: &LogQuery,
+    ) -> Result<(LogFiles, String, String), String> {
         let Some(processes) = &self.processes else {
             return Err("pods have no processes in this cluster".into());
         };
@@ -132,14 +209,7 @@ impl Running {
             }
         };
         let files = processes.log_files(namespace, pod, container);
-        let log = files.read(query.previous).map_err(|error| {
-            let which = if query.previous { "previous terminated container" } else { "container" };
-            format!("{which} \"{container}\" in pod \"{pod}\" has no log: {error}")
-        })?;
-        Ok(match query.tail_lines {
-            Some(lines) => last_lines(&String::from_utf8_lossy(&log), lines).as_bytes().to_vec(),
-            None => log,
-        })
+        Ok((files, container.to_owned(), object.metadata.uid.unwrap_or_default()))
     }
 
     /// Starts a command in a pod's container.

@@ -241,16 +241,57 @@ async fn an_unknown_field_is_dropped_or_refused_when_strict() {
 #[tokio::test]
 async fn what_is_not_supported_says_so() {
     let sim = cluster().await;
-    let sets = stateful_sets(&sim.client());
-    create(&sets, stateful_set("a")).await;
-    let patch = json!({"spec": {"replicas": 2}});
-    let status = refusal(sets.patch("a", &PatchParams::default(), &Patch::Strategic(&patch)).await);
+    let status = refusal(api(&sim.client(), "", "v1", "ConfigMap").get_scale("a").await);
     assert_eq!((status.code, status.reason.as_str()), (501, "NotImplemented"));
-    let status = refusal(sets.get_scale("a").await);
-    assert_eq!(status.code, 501);
     let status = refusal(api(&sim.client(), "apps", "v1", "Deployment").get("a").await);
     assert_eq!(status.message, "the embedded Kubernetes API does not support deployments.apps");
     assert_eq!(refusal(api(&sim.client(), "example.org", "v1", "Thing").get("a").await).code, 404);
+}
+
+#[tokio::test]
+async fn a_strategic_patch_merges_lists_of_built_in_kinds_by_their_keys() {
+    let (sim, client) = with_widgets().await;
+    let sets = stateful_sets(&client);
+    create(&sets, stateful_set("a")).await;
+    let containers = json!([{"name": "side", "image": "busybox"}, {"name": "main", "image": "redis:8"}]);
+    let patch = json!({"spec": {"template": {"spec": {"containers": containers}}}});
+    let patched = sets.patch("a", &PatchParams::apply("m"), &Patch::Strategic(&patch)).await.unwrap();
+    let containers = patched.data["spec"]["template"]["spec"]["containers"].as_array().unwrap();
+    let seen: Vec<_> = containers.iter().map(|own| (own["name"].as_str(), own["image"].as_str())).collect();
+    assert_eq!(seen, [(Some("side"), Some("busybox")), (Some("main"), Some("redis:8"))]);
+    assert_eq!(containers[1]["ports"][0]["containerPort"], 6379, "what the patch doesn't name stays");
+    let widgets = widgets(&client);
+    create(&widgets, widget("w", json!({"size": 1}))).await;
+    let patch = json!({"spec": {"size": 2}});
+    let refused = refusal(widgets.patch("w", &PatchParams::default(), &Patch::Strategic(&patch)).await);
+    assert_eq!(refused.code, 415);
+    drop(sim);
+}
+
+#[tokio::test]
+async fn a_sets_replicas_change_through_its_scale() {
+    let sim = cluster().await;
+    let sets = stateful_sets(&sim.client());
+    let before = create(&sets, stateful_set("a")).await;
+    let scale = sets.get_scale("a").await.unwrap();
+    assert_eq!(scale.spec.as_ref().unwrap().replicas, Some(1));
+    assert_eq!(scale.status.as_ref().unwrap().selector.as_deref(), Some("app=a"));
+    let patch = Patch::Merge(json!({"spec": {"replicas": 3}}));
+    let by = PatchParams { field_manager: Some("hpa".into()), ..PatchParams::default() };
+    let scaled = sets.patch_scale("a", &by, &patch);
+    assert_eq!(scaled.await.unwrap().spec.unwrap().replicas, Some(3));
+    let after = sets.get("a").await.unwrap();
+    assert_eq!((after.data["spec"]["replicas"].as_i64(), after.metadata.generation), (Some(3), Some(2)));
+    let owners = managers(&after);
+    let owner = owners.iter().find(|(name, ..)| name == "hpa").unwrap();
+    assert_eq!((owner.2.as_str(), &owner.3), ("scale", &json!({"f:spec": {"f:replicas": {}}})));
+    let stale =
+        json!({"metadata": {"name": "a", "resourceVersion": version(&before)}, "spec": {"replicas": 4}});
+    let stale =
+        sets.replace_scale("a", &PostParams::default(), &serde_json::from_value(stale).unwrap()).await;
+    assert_eq!(refusal(stale).code, 409);
+    let negative = Patch::Merge(json!({"spec": {"replicas": -1}}));
+    assert_eq!(refusal(sets.patch_scale("a", &PatchParams::default(), &negative).await).code, 422);
 }
 
 #[tokio::test]

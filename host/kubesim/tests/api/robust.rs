@@ -117,10 +117,12 @@ async fn of_a_log_only_what_can_be_given_is_promised() {
     let sim = cluster().await;
     let client = sim.client();
     for (query, code) in [
-        ("follow=true", 501),
+        ("follow=true", 404),
         ("timestamps=true", 501),
         ("sinceSeconds=5", 501),
-        ("limitBytes=5", 501),
+        ("limitBytes=5", 404),
+        ("limitBytes=x", 400),
+        ("stream=Stderr", 501),
         ("tailLines=x", 400),
         ("tailLines=5", 404),
     ] {

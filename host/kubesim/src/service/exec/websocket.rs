@@ -107,9 +107,8 @@ pub(super) async fn serve(connection: Upgraded, version: Version, session: Start
         while receive.next().await.transpose()?.is_some() {}
         Ok::<_, Error>(())
     };
-    match tokio::time::timeout(FAREWELL, farewell).await {
-        Ok(Err(error)) => tracing::debug!(%error, "a client was gone before the end of its command"),
-        Ok(Ok(())) | Err(_) => {}
+    if let Ok(Err(error)) = tokio::time::timeout(FAREWELL, farewell).await {
+        tracing::debug!(%error, "a client was gone before the end of its command");
     }
 }
 

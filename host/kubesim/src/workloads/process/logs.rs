@@ -6,7 +6,8 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, Write},
+    io::{self, Read, Write},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -54,12 +55,56 @@ impl LogFiles {
         Ok(content)
     }
 
+    /// What is kept of the current instance, and a reader of what comes after.
+    pub fn follow(&self) -> io::Result<(Vec<u8>, Tail)> {
+        let mut file = File::open(self.file(".log"))?;
+        let older = std::fs::read(self.file(".log.1"));
+        let mut content = older.or_else(|error| if missing(&error) { Ok(Vec::new()) } else { Err(error) })?;
+        file.read_to_end(&mut content)?;
+        Ok((content, Tail { files: self.clone(), file }))
+    }
+
     /// The last few lines of the current instance, for messages.
     #[must_use]
     pub fn tail(&self, lines: usize) -> String {
         let content = self.read(false).unwrap_or_default();
         last_lines(&String::from_utf8_lossy(&content), lines).trim_end().to_owned()
     }
+}
+
+/// Reads a log to its end, again and again.
+#[derive(Debug)]
+pub struct Tail {
+    files: LogFiles,
+    file: File,
+}
+
+impl Tail {
+    /// What was written since; nothing, if nothing was. `None` when the log is another instance's.
+    pub fn more(&mut self) -> io::Result<Option<Vec<u8>>> {
+        // Before reading: what is written after this look is found by the next.
+        let moved = self.file.metadata()?.ino() != inode(&self.files.file(".log"))?;
+        let mut content = Vec::new();
+        Read::by_ref(&mut self.file).take(MORE).read_to_end(&mut content)?;
+        if !content.is_empty() || !moved {
+            return Ok(Some(content));
+        }
+        // Rotated: it goes on in the next file.
+        if self.file.metadata()?.ino() != inode(&self.files.file(".log.1"))? {
+            return Ok(None);
+        }
+        self.file = File::open(self.files.file(".log"))?;
+        Ok(Some(content))
+    }
+}
+
+/// At most this much at a time.
+const MORE: u64 = 256 * 1024;
+
+fn inode(path: &Path) -> io::Result<u64> {
+    let meta = std::fs::metadata(path).map(Some);
+    let meta = meta.or_else(|error| if missing(&error) { Ok(None) } else { Err(error) })?;
+    Ok(meta.map_or(0, |meta| meta.ino()))
 }
 
 /// The last `lines` lines of a text.
@@ -141,6 +186,27 @@ mod tests {
         files.begin().unwrap().append(b"again\n").unwrap();
         assert_eq!(files.read(false).unwrap(), b"again\n");
         assert_eq!(files.read(true).unwrap(), b"second line\nthird line\n");
+    }
+
+    #[test]
+    fn a_log_is_followed_over_rotations_and_no_further_than_its_instance() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = LogFiles::new(dir.path(), "ns", "db-0", "redis", 10);
+        let mut log = files.begin().unwrap();
+        log.append(b"first\n").unwrap();
+        let (before, mut tail) = files.follow().unwrap();
+        assert_eq!(before, b"first\n");
+        assert_eq!(tail.more().unwrap().unwrap(), b"");
+        for line in ["second line\n", "third line\n"] {
+            log.append(line.as_bytes()).unwrap();
+        }
+        let mut seen = Vec::new();
+        for _ in 0..4 {
+            seen.extend(tail.more().unwrap().unwrap());
+        }
+        assert_eq!(seen, b"second line\nthird line\n");
+        files.begin().unwrap().append(b"again\n").unwrap();
+        assert_eq!(tail.more().unwrap(), None);
     }
 
     #[test]

@@ -136,7 +136,7 @@ fn ask(mut outcome: Outcome, facts: &Facts<'_>) -> Outcome {
         let id = look_id(&member.pod, &member.uid);
         let age = match fresh {
             Fresh::For(age) => age,
-            Fresh::Since(time) if member.looked_at >= time => ACTING,
+            Fresh::Since(time) if member.looked_at > time => ACTING,
             Fresh::Since(time) => Duration::from_millis(time - member.looked_at),
         };
         let look = Exec::new(id, &member.pod, CONTAINER, ["sh", NODE_SCRIPT, "look"]);

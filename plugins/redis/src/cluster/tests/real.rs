@@ -6,6 +6,9 @@ use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use senren_plugin::{Value, json};
@@ -153,6 +156,50 @@ fn keys_are_there(host: &Host<Processes>) {
     assert_eq!(weird, "a\nb\n50\n");
 }
 
+/// A client that writes one key after the other, each once it has the answer to the one before.
+struct Load {
+    child: Child,
+    stop: Arc<AtomicBool>,
+    writer: JoinHandle<usize>,
+}
+
+impl Load {
+    fn begin(host: &Host<Processes>) -> Self {
+        let mut child = Command::new("redis-cli")
+            .args(["-c", "-h", &any_ip(host)])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopping = stop.clone();
+        let writer = std::thread::spawn(move || {
+            let mut written = 0;
+            while !stopping.load(Ordering::Relaxed) {
+                writeln!(stdin, "set load:{written} {written}").unwrap();
+                written += 1;
+                std::thread::sleep(Duration::from_micros(500));
+            }
+            written
+        });
+        Self { child, stop, writer }
+    }
+
+    /// Everything that was written is there.
+    #[track_caller]
+    fn end(mut self, host: &Host<Processes>) -> usize {
+        self.stop.store(true, Ordering::Relaxed);
+        let written = self.writer.join().unwrap();
+        self.child.wait().unwrap();
+        let lines: String = (0..written).map(|n| format!("get load:{n}\n")).collect();
+        let answers = talk(&any_ip(host), &lines);
+        let wrong = answers.lines().enumerate().find(|(n, answer)| *answer != n.to_string());
+        assert_eq!((wrong, answers.lines().count()), (None, written));
+        written
+    }
+}
+
 /// Runs until all is well, for so many seconds at most.
 #[track_caller]
 fn ready(host: &mut Host<Processes>, seconds: u64) -> Duration {
@@ -176,8 +223,10 @@ fn a_real_cluster_is_formed_grown_moved_healed_and_shrunk_and_no_key_is_lost() {
     eprintln!("formed after {took:?}, {} acts", host.acts.len());
     write_keys(&host);
 
+    let load = Load::begin(&host);
     host.apply(&json!({"shards": 4, "memory_mb": 256}));
     eprintln!("grown after {:?}", ready(&mut host, 120));
+    eprintln!("{} keys written meanwhile", load.end(&host));
     keys_are_there(&host);
 
     // All at once, and nobody has the address it had.
@@ -192,8 +241,10 @@ fn a_real_cluster_is_formed_grown_moved_healed_and_shrunk_and_no_key_is_lost() {
     eprintln!("healed after {:?}", ready(&mut host, 60));
     keys_are_there(&host);
 
+    let load = Load::begin(&host);
     host.apply(&json!({}));
     eprintln!("shrunk after {:?}", ready(&mut host, 120));
+    eprintln!("{} keys written meanwhile", load.end(&host));
     assert_eq!(host.pods.len(), 6);
     keys_are_there(&host);
 }

@@ -47,11 +47,7 @@ pub(crate) fn reconcile(input: &Input<Spec, Config>) -> Result<Outcome, Fault> {
     let sets = SetSeen::all(input, &names);
     let secret_version = input.secret_version(&names.secret);
     let waits_for_secret = input.spec.password && secret_version.is_none();
-    if waits_for_secret && (!sets.is_empty() || input.last_phase().is_some_and(|phase| phase != "Pending")) {
-        // Leaving the pods out would delete them; without the version they would be replaced for nothing.
-        let message = format!("the Secret {} is not there yet", names.secret);
-        return Err(Fault::transient("SecretNotSeen", message));
-    }
+    let has_pods = !sets.is_empty() || input.last_phase().is_some_and(|phase| phase != "Pending");
 
     let cluster = Cluster::seen(input, &names, &sets);
     let memory_mb = memory_mb(&input.spec, &sets, &cluster);
@@ -63,7 +59,7 @@ pub(crate) fn reconcile(input: &Input<Spec, Config>) -> Result<Outcome, Fault> {
         let outcome = objects::around(input, &names).into_iter().fold(outcome, Outcome::child);
         if input.spec.password { outcome.random_secret(&names.secret, ["password"]) } else { outcome }
     };
-    if waits_for_secret {
+    if waits_for_secret && !has_pods {
         return Ok(with(Status::new(Phase::Pending, false, "WaitingForSecret", "")));
     }
 
@@ -89,7 +85,10 @@ pub(crate) fn reconcile(input: &Input<Spec, Config>) -> Result<Outcome, Fault> {
     let mut outcome = with(facts.status());
     for set in &sets_plan.sets {
         let seen = sets.get(&set.shard);
-        outcome = outcome.child_recreated(objects::stateful_set(input, &names, &template, set, seen));
+        let set = objects::stateful_set(input, &names, &template, set, seen);
+        // Left out, pods that are there would be deleted; without the version of their password they would be replaced
+        // for nothing. So they stay as they are until the host has made the Secret, which it does only for an answer.
+        outcome = if waits_for_secret { outcome.child_once(set) } else { outcome.child_recreated(set) };
     }
     outcome = ask(outcome, &facts);
     if !plan.lost.is_empty() && input.spec.persistence.enabled {

@@ -119,8 +119,9 @@ impl Cluster {
             claimed = claimed.union(&own);
         }
         cluster.ghosts = cluster.find_ghosts(names, &claimed);
-        let said = cluster.ghosts.iter().fold(claimed, |said, ghost| said.union(&ghost.slots));
-        cluster.unowned = Slots::all().minus(&said);
+        // Looks are not of the same moment: a slot that moved in between may be claimed in none of them.
+        let said = cluster.looks().flat_map(|(_, look)| &look.nodes).map(|node| &node.slots);
+        cluster.unowned = Slots::all().minus(&said.fold(Slots::default(), |said, slots| said.union(slots)));
         cluster.settled = cluster.contested.is_empty() && cluster.agree();
         cluster
     }
@@ -303,5 +304,57 @@ impl Member {
     fn is(&self, ghost: &Ghost, cluster: &Cluster) -> bool {
         let named = |look: &Look| look.node(&ghost.id).is_some_and(|node| node.pod == self.pod);
         self.look.is_none() && cluster.looks().any(|(_, look)| named(look))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    fn names() -> Names {
+        let shard = "x-shard-".to_owned();
+        Names { config: String::new(), nodes: String::new(), secret: String::new(), shard }
+    }
+
+    /// Pods 0, 1, … of as many shards; each says what it owns, and what it believes that all own.
+    fn cluster(says: &[(&str, &[&str])]) -> Cluster {
+        let id = |n: usize| format!("{n:040}");
+        let line = |n: usize, flags: &str, slots: &str| {
+            format!("{} 10.0.0.{n}:6379@16379,x-shard-{n}-0.x {flags} - 0 connected {slots}\n", id(n))
+        };
+        let member = |(n, (own, others)): (usize, &(&str, &[&str]))| {
+            let mut text = format!("cluster_state:ok\n{}", line(n, "myself,master", own));
+            for (other, slots) in others.iter().enumerate().filter(|(other, _)| *other != n) {
+                text.push_str(&line(other, "master", slots));
+            }
+            Member {
+                pod: format!("x-shard-{n}-0"),
+                shard: u32::try_from(n).unwrap(),
+                running: true,
+                look: Look::parse(&text),
+                ..Member::default()
+            }
+        };
+        Cluster::of(says.iter().enumerate().map(member).collect(), &names())
+    }
+
+    #[test]
+    fn a_slot_is_nobodys_only_if_nobody_says_that_somebody_has_it() {
+        let unowned = |says: &[(&str, &[&str])]| cluster(says).unowned.to_string();
+        assert_eq!(unowned(&[("0-99", &["", ""]), ("100-16383", &["", ""])]), "");
+        assert_eq!(unowned(&[("0-99", &["", ""]), ("100-16000", &["", ""])]), "16001-16383");
+        // 50-99 moved to the second after that was asked and before the first was.
+        let mixed = cluster(&[("0-49", &["", "50-16383"]), ("100-16383", &["0-99", ""])]);
+        assert_eq!((mixed.unowned.to_string().as_str(), mixed.settled), ("", false));
+        // Of one that is no longer there, the others' word is all there is.
+        assert_eq!(unowned(&[("0-99", &["", "", "200-16383"]), ("100-199", &["", "", ""])]), "");
+    }
+
+    #[test]
+    fn what_two_claim_is_served_by_nobody() {
+        let both = cluster(&[("0-99", &["", "50-16383"]), ("50-16383", &["0-99", ""])]);
+        assert_eq!((both.contested.to_string().as_str(), both.settled), ("50-99", false));
+        assert_eq!(both.served(), Slots::all().minus(&both.contested));
     }
 }

@@ -25,13 +25,6 @@ pub(crate) fn reconcile(input: &Input<Spec, Config>) -> Result<Outcome, Fault> {
     let secret_version = input.secret_version(&names.secret);
     let redis_conf = objects::redis_conf(&input.spec);
     let waits_for_secret = input.spec.password && secret_version.is_none();
-    if waits_for_secret && has_pods(input) {
-        // Leaving the pods out would delete them; without the version they would be replaced for nothing.
-        return Err(Fault::transient(
-            "SecretNotSeen",
-            format!("the Secret {} is not there yet", names.secret),
-        ));
-    }
 
     let config_map = objects::config_map(&names.config, redis_conf.clone());
     let with = |status: Status| {
@@ -39,12 +32,15 @@ pub(crate) fn reconcile(input: &Input<Spec, Config>) -> Result<Outcome, Fault> {
         let outcome = objects::services(input, &names).into_iter().fold(outcome, Outcome::child);
         if input.spec.password { outcome.random_secret(&names.secret, ["password"]) } else { outcome }
     };
-    if waits_for_secret {
+    if waits_for_secret && !has_pods(input) {
         return Ok(with(Status::new(Phase::Pending, false, "WaitingForSecret", "")));
     }
     let (set, checksum) = objects::stateful_set(input, &names, &redis_conf, secret_version);
     let seen = Seen::of(input, &checksum);
-    let outcome = with(status(input, &names, &seen)).child_recreated(set);
+    let outcome = with(status(input, &names, &seen));
+    // Left out, pods that are there would be deleted; without the version of their password they would be replaced for
+    // nothing. So they stay as they are until the host has made the Secret, which it does only for an answer.
+    let outcome = if waits_for_secret { outcome.child_once(set) } else { outcome.child_recreated(set) };
     Ok(match seen.trouble(input) {
         Some(trouble) => outcome.event(Event::warning(&trouble.reason, trouble.message)),
         None => outcome,

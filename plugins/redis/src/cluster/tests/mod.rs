@@ -87,7 +87,13 @@ fn pods_wait_for_their_password_and_are_never_left_out_again() {
         .object("StatefulSet", "features-shard-0")
         .unwrap();
     for lost in [input(&spec).observing(&set), input(&spec).after_phase("Ready")] {
-        let fault = Plugin::reconcile(lost).unwrap_err();
-        assert_eq!((fault.code.as_str(), fault.retryable), ("SecretNotSeen", true));
+        let outcome = reconcile(lost);
+        assert_eq!(outcome.secrets.len(), 1, "the host is to make it");
+        let sets: Vec<_> =
+            outcome.children.iter().filter(|child| child.object.contains("\"StatefulSet\"")).collect();
+        assert!(
+            !sets.is_empty() && sets.iter().all(|set| set.mode == "create-only"),
+            "they stay as they are"
+        );
     }
 }

@@ -43,6 +43,7 @@ use senren_engine::{Engine, Plugins};
 use senren_reconcile::Reconciler;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 pub use config::{PluginConfig, RegionConfig};
 pub use plane::{OpenError, Plane};
@@ -71,6 +72,18 @@ pub async fn run(
     engine: Engine,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
+    // On every line of the log, whatever its level; under a name of its own, so that it is in no trace.
+    let span = tracing::error_span!(target: "plane", "plane", region = %config.region_id);
+    run_parts(config, client, bus, engine, shutdown).instrument(span).await
+}
+
+async fn run_parts(
+    config: RegionConfig,
+    client: kube::Client,
+    bus: Arc<dyn Bus>,
+    engine: Engine,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
     config.readiness.wait(CLUSTER, "it is not claimed yet");
     config.readiness.wait(STATE_TOPIC, "it is not read to its end yet");
     let mut shelf = Shelf::open(&engine, &config).await;
@@ -84,7 +97,7 @@ pub async fn run(
     let mut tasks = JoinSet::new();
     let reconciler = Arc::new(Reconciler::new(client, plugins, config.reconcile_settings()));
     // Knows by itself how to end: with the steps that have begun.
-    tasks.spawn(senren_reconcile::run(reconciler, shutdown.clone()));
+    tasks.spawn(senren_reconcile::run(reconciler, shutdown.clone()).in_current_span());
     spawn(&mut tasks, &shutdown, beat(Arc::clone(&plane)));
     shutdown.run_until_cancelled(plane.watch()).await;
     spawn(&mut tasks, &shutdown, plugins::follow(Arc::clone(&plane), shelf));
@@ -94,7 +107,7 @@ pub async fn run(
     spawn(&mut tasks, &shutdown, conclude(Arc::clone(&plane)));
     spawn(&mut tasks, &shutdown, report(Arc::clone(&plane)));
     spawn(&mut tasks, &shutdown, resync(Arc::clone(&plane)));
-    tracing::info!(region = %plane.region, "the regional plane is up");
+    tracing::info!("the regional plane is up");
     while let Some(ended) = tasks.join_next().await {
         ended.context("a part of the regional plane broke")?;
     }
@@ -109,9 +122,10 @@ fn spawn(
     part: impl Future<Output = ()> + Send + 'static,
 ) {
     let shutdown = shutdown.clone();
-    tasks.spawn(async move {
+    let part = async move {
         shutdown.run_until_cancelled(part).await;
-    });
+    };
+    tasks.spawn(part.in_current_span());
 }
 
 /// Opens the plane as soon as the Kubernetes API lets it. `None`: shut down before that.
@@ -130,7 +144,7 @@ async fn open(
             Some(Err(OpenError::Refused(message))) => anyhow::bail!(message),
             Some(Err(OpenError::Failed(error))) => {
                 config.readiness.wait(CLUSTER, format!("{error:#}"));
-                tracing::warn!(region = %config.region_id, "not started yet, trying again: {error:#}");
+                tracing::warn!("not started yet, trying again: {error:#}");
             }
         }
         if shutdown.run_until_cancelled(tokio::time::sleep(backoff(failures))).await.is_none() {

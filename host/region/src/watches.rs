@@ -6,6 +6,7 @@ use kube::api::ApiResource;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument as _;
 
 use crate::{crs, plane::Plane};
 
@@ -63,7 +64,7 @@ impl Watches {
                 stop.run_until_cancelled(crs::watch_type(&plane, &type_name, &resource, &ready)).await;
             }
         };
-        self.tasks.spawn(task);
+        self.tasks.spawn(task.in_current_span());
         Running { resource: resource.clone(), stop, known }
     }
 

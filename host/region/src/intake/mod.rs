@@ -157,7 +157,7 @@ pub(crate) fn receive(plane: &Plane, state: &RegionalState) -> bool {
     if let Some(delay) = delay {
         metrics::histogram!("senren_region_state_delay_seconds").record(delay);
     }
-    tracing::info!(region = %plane.region, version, resources, changed, "received a state");
+    tracing::info!(version, resources, changed, "received a state");
     true
 }
 
@@ -202,7 +202,7 @@ pub(crate) async fn conclude(plane: &Plane) -> bool {
             applied.clone_from(&desired.seen);
             let version = applied.latest().0;
             plane.gauges.applied(version);
-            tracing::info!(region = %plane.region, version, "a state is applied");
+            tracing::info!(version, "a state is applied");
             plane.news.notify_one();
         }
     }

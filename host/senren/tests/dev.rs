@@ -6,6 +6,7 @@ mod common;
 use std::{fs, path::Path};
 
 use common::{Dev, assert_all_end, descendants};
+use senren_kubesim::{Config, KubeSim, Workloads, workloads::Simulated};
 
 const QUICKSTART: &str = include_str!("../../../examples/quickstart.yaml");
 const NOTHING: &str = "databases: []\n";
@@ -14,21 +15,23 @@ const ONE: &str = "databases:\n  - name: cache\n    type: redis\n    regions: [a
 #[test]
 fn the_quickstart_is_proven_and_a_second_run_finds_its_data() {
     let dir = tempfile::tempdir().unwrap();
-    let first = Dev::once(dir.path(), QUICKSTART).check(0, &["3 created"]);
+    let first = Dev::once(dir.path(), QUICKSTART).check(0, &["4 created"]);
     for part in [
+        "aws:us-east-1 carts: PING",
+        "all 16384 slots are served, SET and GET work in each of 3 shards, and its replicas have the value",
         "aws:us-east-1 global-features: PING",
         "gcp:us-central1 global-features: PING",
         "aws:us-east-1 sessions: PING",
         "with its password, and its replicas have the value",
-        "3 databases are proven",
+        "4 databases are proven",
     ] {
         assert!(first.stdout.contains(part), "no {part:?} in\n{}", first.stdout);
     }
     assert!(!first.stdout.contains("still held"), "{}", first.stdout);
 
-    let second = Dev::once(dir.path(), QUICKSTART).check(0, &["3 unchanged"]);
+    let second = Dev::once(dir.path(), QUICKSTART).check(0, &["4 unchanged"]);
     let kept = second.stdout.matches("it still held \"written by senren dev at ").count();
-    assert_eq!(kept, 3, "{}", second.stdout);
+    assert_eq!(kept, 4, "{}", second.stdout);
 }
 
 #[test]
@@ -142,6 +145,63 @@ fn a_database_whose_program_is_missing_is_only_simulated_and_not_proven() {
         "{}",
         ended.stdout
     );
+}
+
+#[test]
+fn a_type_without_a_program_here_is_simulated_and_the_table_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let profiles = "databases:\n  - name: profiles\n    type: aerospike\n    regions: [aws:us-east-1]\n    spec: {nodes: 2, namespaces: {users: {}}}\n";
+    let ended = Dev::once(dir.path(), profiles).check(0, &["1 created"]);
+    let row = ended.stdout.lines().find(|line| line.contains("profiles")).unwrap();
+    assert!(row.contains("Ready") && row.ends_with("simulated"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("aws:us-east-1 profiles: simulated: "), "{}", ended.stdout);
+    assert!(ended.stdout.contains("0 databases are proven"), "{}", ended.stdout);
+}
+
+#[tokio::test]
+async fn the_clusters_are_served_for_kubectl() {
+    let dev = Dev::start(ONE);
+    let file = dev.dir.join("data/aws-us-east-1.kubeconfig");
+    assert!(dev.output().contains(&format!("kubectl --kubeconfig {}", file.display())), "{}", dev.output());
+    let kubeconfig = kube::config::Kubeconfig::read_from(&file).unwrap();
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.unwrap();
+    let client = kube::Client::try_from(config).unwrap();
+    let pods: kube::Api<k8s_openapi::api::core::v1::Pod> = kube::Api::default_namespaced(client);
+    let names: Vec<_> = pods
+        .list(&Default::default())
+        .await
+        .unwrap()
+        .into_iter()
+        .filter_map(|pod| pod.metadata.name)
+        .collect();
+    assert_eq!(names, ["cache-0"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_region_may_be_on_a_cluster_that_is_not_ours() {
+    let config = Config { workloads: Workloads::Simulated(Simulated::default()), ..Config::default() };
+    let cluster = KubeSim::start(config).await.unwrap();
+    let served = cluster.serve("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let (file, kubeconfig) = (dir.path().join("state.yaml"), dir.path().join("kubeconfig"));
+    served.write_kubeconfig(&kubeconfig, "elsewhere", "default").unwrap();
+    let run = |region: &str| -> common::Ended {
+        fs::write(&file, ONE.replace("aws:us-east-1", region)).unwrap();
+        let data = tempfile::tempdir().unwrap();
+        let given = format!("{region}={}", kubeconfig.display());
+        let args = ["--once", "--timeout", "30s", "--kubeconfig", &given];
+        common::command(data.path(), &file, common::free_addr(), &args).output().unwrap().into()
+    };
+    let ended = tokio::task::block_in_place(|| run("aws:us-east-1")).check(0, &["1 created"]);
+    assert!(ended.stdout.contains("aws:us-east-1 cache: not tried from here"), "{}", ended.stdout);
+    let sets: kube::Api<k8s_openapi::api::apps::v1::StatefulSet> =
+        kube::Api::namespaced(cluster.client(), "senren-default");
+    assert!(sets.get("cache").await.is_ok(), "what was made there stays there");
+
+    // The cluster is that region's, and no other's.
+    tokio::task::block_in_place(|| run("aws:eu-west-1"))
+        .check(1, &["regional plane of aws:eu-west-1", "aws:us-east-1"]);
+    cluster.shutdown().await;
 }
 
 fn copy_plugins(to: &Path) {

@@ -12,6 +12,7 @@ use std::{
 };
 
 use common::{Ended, free_addr, kill, plugin_dir, senren};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
 const ONE: &str = "databases: [{name: cache, type: redis, regions: [aws:us-east-1], spec: {memory_mb: 64}}]";
 
@@ -110,4 +111,52 @@ fn a_regional_plane_waits_for_its_cluster_and_ends_when_told() {
 
     command.env("KUBECONFIG", dir.path().join("none")).stderr(Stdio::piped());
     Ended::from(command.output().unwrap()).check(1, &["no Kubernetes API", "KUBECONFIG"]);
+}
+
+#[test]
+fn the_way_to_a_control_plane_is_protected_by_tls_where_it_has_certificates() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, pem: &str| {
+        let file = dir.path().join(name);
+        fs::write(&file, pem).unwrap();
+        file.to_str().unwrap().to_owned()
+    };
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let ca = file("ca.pem", &authority.pem());
+    let signed = |name: &str| {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        let cert = params.signed_by(&key, &authority).unwrap();
+        (file(&format!("{name}.pem"), &cert.pem()), file(&format!("{name}.key"), &key.serialize_pem()))
+    };
+    let ((cert, key), (own_cert, own_key)) = (signed("server"), signed("ann"));
+
+    let log = dir.path().join("log");
+    let database = senren_localpg::test_database();
+    let addr = free_addr();
+    let mut command = control(&database.url, addr, &log);
+    command.env("TLS_CERT_FILE", cert).env("TLS_KEY_FILE", key).env("TLS_CLIENT_CA_FILE", &ca);
+    let mut plane = command.spawn().unwrap();
+    wait_for(&mut plane, &log, "control plane is up");
+
+    let endpoint = format!("localhost:{}", addr.port());
+    let run = |args: &[&str]| {
+        Ended::from(senren(&[&["history", "-e", &endpoint], args].concat()).output().unwrap())
+    };
+    let (ca, cert, key) = (["--ca-cert", &ca], ["--cert", &own_cert], ["--key", &own_key]);
+    let trusted = [ca, cert, key].concat();
+    run(&trusted).check(0, &[]);
+    run(&[]).check(3, &[&format!("http://{endpoint}")]);
+    run(&[cert, key].concat()).check(3, &[&format!("https://{endpoint}"), "certificate"]);
+    run(&ca).check(3, &["cannot reach"]);
+
+    let state = file("state.yaml", ONE);
+    let apply = ["apply", "--yes", "-f", &state, "--author", "somebody else", "-e", &endpoint];
+    Ended::from(senren(&[&apply[..], &trusted].concat()).output().unwrap()).check(0, &[]);
+    let history = run(&[&trusted[..], &["-o", "json"]].concat()).json();
+    assert_eq!(history["entries"][0]["author"], "ann", "who proves a name has that name");
+    end(plane, &log);
 }

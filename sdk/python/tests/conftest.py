@@ -23,6 +23,8 @@ from senren import SenrenClient
 ROOT = Path(__file__).resolve().parents[3]
 REGION = "aws:us-east-1"
 OTHER_REGION = "gcp:us-central1"
+#: Of the README's example.
+REGIONS = (REGION, "aws:eu-west-1", OTHER_REGION, "gcp:europe-west4", "azure:eastus", "azure:westeurope")
 
 
 def _binary() -> str:
@@ -43,14 +45,15 @@ def free_port() -> int:
 
 @pytest.fixture(scope="session")
 def endpoint() -> Iterator[str]:
-    """Where a control plane with two regions answers; both have been heard of."""
+    """Where a control plane with six regions answers; all have been heard of."""
     # Not pytest's own directory: only its owner may enter that, and root's PostgreSQL runs as another user.
     data = tempfile.mkdtemp(prefix="senren-python-")
     state = Path(data, "empty.yaml")
     state.write_text("databases: []\n")
     address = f"127.0.0.1:{free_port()}"
     command = [_binary(), "dev", str(state), "--data-dir", f"{data}/dev", "--listen", address]
-    command += ["--region", REGION, "--region", OTHER_REGION]
+    for region in REGIONS:
+        command += ["--region", region]
     with open(f"{data}/output", "wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
     try:

@@ -4,14 +4,15 @@
 //! loopback network for ever, because the addresses of its services are among its data; a network that another
 //! `senren dev` of this machine uses is not taken.
 //!
-//! Layout: `lock`, `networks.json`, `senren.log`, `cache/` (compiled plugins), `postgres/`, `regions/<id>/`.
+//! Layout: `lock`, `networks.json`, `senren.log`, `cache/` (compiled plugins), `postgres/`, `regions/<id>/`,
+//! `<id>.kubeconfig`.
 
 use std::{
     collections::BTreeMap,
     fs::{self, File, TryLockError},
     hash::{DefaultHasher, Hash as _, Hasher as _},
     io::{ErrorKind, Read as _, Seek as _, Write as _},
-    net::{Ipv4Addr, TcpListener},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
 };
 
@@ -26,6 +27,9 @@ const NETWORKS: std::ops::RangeInclusive<u8> = 80..=250;
 /// Held while a network is in use, so that a second `senren dev` sees that it is. Outside of what kubesim hands
 /// out in practice.
 const GUARD: (u8, u8, u16) = (255, 254, 7443);
+
+/// As everywhere.
+const API_PORT: u16 = 6443;
 
 /// An owned data directory.
 pub struct DataDir {
@@ -78,7 +82,7 @@ impl DataDir {
 
     /// For kubectl to reach the cluster of a region.
     pub fn kubeconfig(&self, region: &RegionId) -> PathBuf {
-        self.path.join(format!("{}.kubeconfig", region.as_str().replace(':', "-")))
+        self.path.join(format!("{}.kubeconfig", plain(region)))
     }
 
     /// Every region that ever had a network here.
@@ -130,6 +134,19 @@ impl DataDir {
         };
         (0..count).filter_map(move |step| NETWORKS.clone().nth(((first + step) % count) as usize))
     }
+}
+
+/// Where the Kubernetes API of the cluster with that network is served: as long as the data are there, at the same
+/// address.
+pub fn api(network: Ipv4Addr) -> SocketAddr {
+    let [a, b, ..] = network.octets();
+    let (high, low, _) = GUARD;
+    SocketAddr::from(([a, b, high, low], API_PORT))
+}
+
+/// A region's name where colons are in the way: `aws-us-east-1`.
+pub fn plain(region: &RegionId) -> String {
+    region.as_str().replace(':', "-")
 }
 
 fn default_path() -> anyhow::Result<PathBuf> {

@@ -18,14 +18,18 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use senren_api::RegionId;
 use senren_bus::{Bus, MemoryBus};
 use senren_control::{Control, ControlConfig};
-use senren_engine::{Engine, EngineConfig};
-use senren_kubesim::{Config, KubeSim, Workloads, workloads::Processes};
+use senren_engine::{Engine, EngineConfig, Plugins};
+use senren_kubesim::{
+    Config, KubeSim, Served, Workloads,
+    workloads::{Processes, Simulated},
+};
 use senren_localpg::LocalPostgres;
 use senren_region::RegionConfig;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::data::DataDir;
+use super::data::{self, DataDir};
+use crate::telemetry::endpoint::Planes;
 
 /// Namespaces of sites start with it.
 pub const NAMESPACE_PREFIX: &str = "senren";
@@ -45,6 +49,8 @@ pub struct Plan {
     pub database_url: Option<String>,
     /// Of the gRPC API.
     pub listen: SocketAddr,
+    /// Where the planes say whether they are ready.
+    pub planes: Planes,
 }
 
 /// The way to a region's Kubernetes API.
@@ -62,7 +68,7 @@ pub struct Access {
 pub struct Machine {
     addr: SocketAddr,
     clusters: BTreeMap<RegionId, Access>,
-    embedded: Vec<KubeSim>,
+    embedded: Vec<Embedded>,
     /// What each is called, and how it ended.
     planes: JoinSet<(String, anyhow::Result<()>)>,
     shutdown: CancellationToken,
@@ -86,12 +92,15 @@ impl Machine {
         let mut embedded = Vec::new();
         let mut planes = JoinSet::new();
         for region in plan.regions {
+            let plugins = Plugins::default();
             let access = match plan.kubeconfigs.get(&region) {
                 Some(kubeconfig) => real(kubeconfig).await,
-                None => simulated(&region, data, &mut embedded).await,
+                None => embed(&region, data, &plugins, &mut embedded).await,
             };
             let access = access.with_context(|| format!("cluster of {region}"))?;
-            let config = region_config(&region, &plan.plugin_dir, access.embedded);
+            let mut config = region_config(&region, &plan.plugin_dir, access.embedded);
+            config.plugins = plugins;
+            plan.planes.add(region.to_string(), config.readiness.clone());
             let run = senren_region::run(
                 config,
                 access.client.clone(),
@@ -109,6 +118,7 @@ impl Machine {
         // A token of its own: where a part of it fails it stops itself, and nothing else.
         let control = Control::start(config, bus, shutdown.child_token()).await.context("control plane")?;
         let addr = control.addr();
+        plan.planes.add("control plane", control.readiness());
         planes.spawn(async move { ("control plane".to_owned(), control.join().await) });
         Ok(Self { addr, clusters, embedded, planes, shutdown, _postgres: postgres })
     }
@@ -142,7 +152,8 @@ impl Machine {
                     tracing::warn!(plane, "at shutdown: {error:#}");
                 }
             }
-            futures::future::join_all(self.embedded.into_iter().map(KubeSim::shutdown)).await;
+            let stopping = self.embedded.into_iter().map(|embedded| embedded.cluster.shutdown());
+            futures::future::join_all(stopping).await;
         };
         if tokio::time::timeout(STOP_TIMEOUT, orderly).await.is_err() {
             tracing::warn!("not everything stopped in time; what is left dies with this process");
@@ -169,21 +180,36 @@ async fn real(file: &Path) -> anyhow::Result<Access> {
     Ok(Access { client: config.try_into()?, embedded: false, kubeconfig: file.to_owned() })
 }
 
-/// An embedded cluster, with pods as local processes where this machine has their programs.
-async fn simulated(
+/// An embedded cluster that runs, and is served for kubectl.
+struct Embedded {
+    cluster: KubeSim,
+    _served: Served,
+}
+
+/// An embedded cluster, with pods as local processes where this machine has their programs. The others answer
+/// commands as their plugin says that their database would.
+async fn embed(
     region: &RegionId,
     data: &mut DataDir,
-    embedded: &mut Vec<KubeSim>,
+    plugins: &Plugins,
+    all: &mut Vec<Embedded>,
 ) -> anyhow::Result<Access> {
+    let network = data.network(region)?;
+    let exec = Some(senren_conformance::simulated_exec(plugins.clone()));
+    let simulated = Simulated { exec, ..Simulated::default() };
     let config = Config {
-        network: data.network(region)?,
-        workloads: Workloads::Processes(Processes::default()),
+        network,
+        workloads: Workloads::Processes(Processes { simulated, ..Processes::default() }),
         data_dir: Some(data.region(region)),
         ..Config::default()
     };
     let cluster = KubeSim::start(config).await?;
-    let access = Access { client: cluster.client(), embedded: true, kubeconfig: data.kubeconfig(region) };
-    embedded.push(cluster);
+    let served = cluster.serve(data::api(network)).await?;
+    let kubeconfig = data.kubeconfig(region);
+    let namespace = format!("{NAMESPACE_PREFIX}-default");
+    served.write_kubeconfig(&kubeconfig, &data::plain(region), &namespace)?;
+    let access = Access { client: cluster.client(), embedded: true, kubeconfig };
+    all.push(Embedded { cluster, _served: served });
     Ok(access)
 }
 

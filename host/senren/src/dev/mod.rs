@@ -37,7 +37,8 @@ use crate::{
     exit::{Exit, Failure},
     outcome, output,
     progress::Progress,
-    shutdown, telemetry,
+    shutdown,
+    telemetry::{self, endpoint},
     views::{self, Applied},
     wait::{self, Goals},
 };
@@ -51,8 +52,9 @@ pub async fn run(args: DevArgs) -> Result<(), Failure> {
     let plugin_dir = plugin_dir(args.plugin_dir.clone())?;
     check_port(args.listen)?;
     let mut data = DataDir::open(args.data_dir.as_deref())?;
-    telemetry::init_to_file(&data.log())?;
+    telemetry::init_to_file("senren-dev", &data.log())?;
     let shutdown = shutdown::on_signal()?;
+    let planes = endpoint::start(args.telemetry, None, shutdown.clone()).await?;
 
     // Also those of earlier runs: what the file no longer names is deleted there, not forgotten.
     let mut regions: BTreeSet<RegionId> = document.regions();
@@ -66,6 +68,7 @@ pub async fn run(args: DevArgs) -> Result<(), Failure> {
         plugin_dir,
         database_url: args.database_url.clone(),
         listen: args.listen,
+        planes,
     };
     let started = jiff::Timestamp::now();
     let mut machine = tokio::select! {
@@ -99,12 +102,16 @@ struct Walk {
 
 impl Walk {
     async fn run(&self, shutdown: &CancellationToken) -> Result<(), Failure> {
+        let mut regions = show::Regions::default();
         let way = async {
             let deadline = Instant::now() + self.args.timeout;
-            self.wait_for_regions(deadline).await?;
+            regions.show(&self.wait_for_regions(deadline).await?);
             let begin = Instant::now();
             let response = self.apply().await?;
-            Ok::<_, Failure>(self.prove(&response, begin, deadline).await)
+            let proven = self.prove(&response, begin, deadline).await;
+            // What was found out about plugins meanwhile.
+            regions.show(&self.regions().await?);
+            Ok::<_, Failure>(proven)
         };
         let result: Result<(), Failure> = tokio::select! {
             done = way => done?,
@@ -118,6 +125,7 @@ impl Walk {
         }
         tokio::select! {
             () = show::changes(&self.client, &self.document.request.site) => {}
+            () = show::regions(&self.client, &mut regions) => {}
             () = shutdown.cancelled() => {}
         }
         eprintln!("stopping; the data stay");
@@ -165,22 +173,21 @@ impl Walk {
         show::table(&resources, &proofs)?;
         let verdict = last.and_then(|()| show::verdict(&proofs));
         if !self.args.once {
-            show::hints(&self.client.endpoint, &self.args.file, &resources, &proofs);
+            let kubeconfigs = self.clusters.values().map(|access| access.kubeconfig.as_path());
+            show::hints(&self.client.endpoint, &self.args.file, kubeconfigs, &resources, &proofs);
         }
         verdict
     }
 
-    /// Until every region has been heard of since we started; tells what they complain about.
-    async fn wait_for_regions(&self, deadline: Instant) -> Result<(), Failure> {
+    /// Until every region has been heard of since we started.
+    async fn wait_for_regions(&self, deadline: Instant) -> Result<Vec<Region>, Failure> {
         loop {
-            let call = async |mut grpc: Grpc, request| grpc.list_regions(request).await;
-            let regions = self.client.call(ListRegionsRequest {}, call).await?.regions;
+            let regions = self.regions().await?;
             let heard = |id: &&RegionId| regions.iter().any(|r| r.id == id.as_str() && self.is_up(r));
             let missing: Vec<&str> =
                 self.clusters.keys().filter(|id| !heard(id)).map(RegionId::as_str).collect();
             if missing.is_empty() {
-                show::problems(&regions);
-                return Ok(());
+                return Ok(regions);
             }
             if Instant::now() >= deadline {
                 let message = format!("no heartbeat from {}; the log may say why", missing.join(", "));
@@ -188,6 +195,11 @@ impl Walk {
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    async fn regions(&self) -> Result<Vec<Region>, Failure> {
+        let call = async |mut grpc: Grpc, request| grpc.list_regions(request).await;
+        Ok(self.client.call(ListRegionsRequest {}, call).await?.regions)
     }
 
     /// What is known of it is not from an earlier run.

@@ -1,11 +1,15 @@
 //! What `senren dev` says.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    time::Duration,
+};
 
 use jiff::{SignedDuration, Timestamp};
 use senren_api::{
     RegionId,
-    v1::{Region, ResourceStatus, WatchStatusRequest, watch_status_response::Kind},
+    v1::{ListRegionsRequest, Region, ResourceStatus, WatchStatusRequest, watch_status_response::Kind},
 };
 
 use super::{
@@ -13,13 +17,16 @@ use super::{
     prove::{Finding, Proof},
 };
 use crate::{
-    client::{Client, Endpoint},
+    client::{Client, Endpoint, Grpc},
     exit::{Exit, Failure},
     output,
     progress::Progress,
     table,
     views::Resource,
 };
+
+/// How often the regions are looked at, and a lost watch is begun anew.
+const EVERY: Duration = Duration::from_secs(1);
 
 /// What is about to be started.
 pub fn starting(regions: &BTreeSet<RegionId>, data: &Path, log: &Path) {
@@ -28,12 +35,40 @@ pub fn starting(regions: &BTreeSet<RegionId>, data: &Path, log: &Path) {
     eprintln!("data in {}, log in {}", data.display(), log.display());
 }
 
-/// What regions complain about.
-pub fn problems(regions: &[Region]) {
-    for region in regions {
-        for problem in &region.problems {
-            eprintln!("warning: {}: {problem}", region.id);
+/// What the regions say of themselves, each thing once.
+#[derive(Default)]
+pub struct Regions {
+    said: BTreeSet<String>,
+    /// Digests of what each region serves, by region and type.
+    served: BTreeMap<(String, String), String>,
+}
+
+impl Regions {
+    /// Tells what is wrong, and which plugin took another's place.
+    pub fn show(&mut self, regions: &[Region]) {
+        let mut saying = BTreeSet::new();
+        for region in regions {
+            for plugin in &region.plugins {
+                let key = (region.id.clone(), plugin.r#type.clone());
+                match self.served.insert(key, plugin.digest.clone()) {
+                    Some(before) if before != plugin.digest => {
+                        eprintln!(
+                            "{}: {} is served by {} {} now",
+                            region.id, plugin.r#type, plugin.plugin, plugin.version
+                        );
+                    }
+                    _ => {}
+                }
+            }
+            let notices =
+                region.plugins.iter().map(|plugin| &plugin.notice).filter(|notice| !notice.is_empty());
+            saying.extend(region.problems.iter().chain(notices).map(|what| format!("{}: {what}", region.id)));
         }
+        for what in saying.difference(&self.said) {
+            eprintln!("warning: {what}");
+        }
+        // What has passed may come again, and is said again then.
+        self.said = saying;
     }
 }
 
@@ -65,7 +100,7 @@ fn told(found: Option<&Found>) -> String {
     }
 }
 
-fn proven(proof: &Proof, after: std::time::Duration) -> String {
+fn proven(proof: &Proof, after: Duration) -> String {
     let ping = proof.ping.as_secs_f64() * 1000.0;
     let mut text = format!("PING ({ping:.2} ms), {}", proof.works);
     if proof.password.is_some() {
@@ -104,12 +139,18 @@ fn databases(count: usize) -> String {
     if count == 1 { "1 database is".into() } else { format!("{count} databases are") }
 }
 
-fn seconds(duration: std::time::Duration) -> String {
+fn seconds(duration: Duration) -> String {
     table::seconds(SignedDuration::try_from(duration).unwrap_or_default())
 }
 
 /// How to go on from a second terminal.
-pub fn hints(endpoint: &Endpoint, file: &Path, resources: &[ResourceStatus], proofs: &Results) {
+pub fn hints<'a>(
+    endpoint: &Endpoint,
+    file: &Path,
+    kubeconfigs: impl Iterator<Item = &'a Path>,
+    resources: &[ResourceStatus],
+    proofs: &Results,
+) {
     let mut text = String::from("\nFrom a second terminal:\n");
     if !endpoint.to_string().ends_with(":7443") {
         text += &format!("  export SENREN_ENDPOINT={endpoint}\n");
@@ -121,12 +162,27 @@ pub fn hints(endpoint: &Endpoint, file: &Path, resources: &[ResourceStatus], pro
             proof.password.as_ref().map(|password| format!("REDISCLI_AUTH={password} ")).unwrap_or_default();
         text += &format!("  {auth}redis-cli {}   # {} in {}\n", proof.look, resource.name, resource.region);
     }
+    for kubeconfig in kubeconfigs {
+        text += &format!("  kubectl --kubeconfig {} get senren,pods -A\n", kubeconfig.display());
+    }
     text += "  senren status --watch\n";
     text += &format!("  senren apply -f {} --wait   # after you changed it\n", file.display());
     eprintln!("{text}Ctrl-C stops everything; the data stay.\n");
 }
 
-/// Shows every change from now on, until it is dropped.
+/// Shows every change of a region from now on, until it is dropped.
+pub async fn regions(client: &Client, known: &mut Regions) {
+    loop {
+        tokio::time::sleep(EVERY).await;
+        let call = async |mut grpc: Grpc, request| grpc.list_regions(request).await;
+        // Where that fails, the watch of the resources says so.
+        if let Ok(answer) = client.call(ListRegionsRequest {}, call).await {
+            known.show(&answer.regions);
+        }
+    }
+}
+
+/// Shows every change of a resource from now on, until it is dropped.
 pub async fn changes(client: &Client, site: &str) {
     let mut progress = Progress::lines();
     loop {
@@ -142,6 +198,6 @@ pub async fn changes(client: &Client, site: &str) {
                 }
             }
         }
-        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        tokio::time::sleep(EVERY).await;
     }
 }

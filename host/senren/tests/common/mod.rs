@@ -7,6 +7,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::LazyLock,
     time::{Duration, Instant},
 };
 
@@ -120,16 +121,71 @@ pub fn free_addr() -> SocketAddr {
 
 /// A directory with the plugins that we ship.
 pub fn plugin_dir() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let component = senren_plugin_build::component(&root.join("../../plugins/redis")).unwrap();
-    component.parent().unwrap().to_owned()
+    static DIR: LazyLock<PathBuf> = LazyLock::new(|| {
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugins");
+        let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins");
+        for plugin in ["redis", "aerospike", "template"] {
+            let component = senren_plugin_build::component(&plugins.join(plugin)).unwrap();
+            senren_plugin_build::install(&component, &dir).unwrap();
+        }
+        dir
+    });
+    DIR.clone()
+}
+
+/// A process that goes on, and all that it says.
+pub struct Background {
+    child: Child,
+    output: PathBuf,
+}
+
+impl Background {
+    /// Starts `command`, whose output goes to a file.
+    pub fn start(command: &mut Command, output: &Path) -> Self {
+        let file = fs::File::create(output).unwrap();
+        let child = command.stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap();
+        Self { child, output: output.to_owned() }
+    }
+
+    pub fn said(&self) -> String {
+        fs::read_to_string(&self.output).unwrap()
+    }
+
+    /// Until it says `part`.
+    pub fn wait_for(&mut self, part: &str, patience: Duration) {
+        let end = Instant::now() + patience;
+        while !self.said().contains(part) {
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none() && Instant::now() < end, "{ended:?}\n{}", self.said());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal, and returns the status it ended with.
+    pub fn end(mut self, signal: &str) -> Option<i32> {
+        kill(self.pid(), signal);
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        if self.child.try_wait().unwrap().is_none() {
+            kill(self.pid(), "TERM");
+            self.child.wait().unwrap();
+        }
+    }
 }
 
 /// A `senren dev` of its own: address, data, and an end that leaves nothing behind.
 pub struct Dev {
     pub endpoint: String,
     pub dir: PathBuf,
-    child: Option<Child>,
+    process: Background,
     _data: Option<tempfile::TempDir>,
 }
 
@@ -152,16 +208,9 @@ impl Dev {
         let file = dir.join("state.yaml");
         fs::write(&file, content).unwrap();
         let addr = free_addr();
-        let output = fs::File::create(dir.join("output")).unwrap();
-        let child = command(dir, &file, addr, args)
-            .stdout(output.try_clone().unwrap())
-            .stderr(output)
-            .spawn()
-            .unwrap();
-        let mut dev =
-            Self { endpoint: addr.to_string(), dir: dir.to_owned(), child: Some(child), _data: None };
-        dev.wait_for("From a second terminal");
-        dev
+        let mut process = Background::start(&mut command(dir, &file, addr, args), &dir.join("output"));
+        process.wait_for("From a second terminal", Duration::from_secs(90));
+        Self { endpoint: addr.to_string(), dir: dir.to_owned(), process, _data: None }
     }
 
     /// Runs it with `--once` to its end.
@@ -173,24 +222,11 @@ impl Dev {
 
     /// Everything it has said.
     pub fn output(&self) -> String {
-        fs::read_to_string(self.dir.join("output")).unwrap()
-    }
-
-    fn wait_for(&mut self, part: &str) {
-        let end = Instant::now() + Duration::from_secs(90);
-        while !self.output().contains(part) {
-            let ended = self.child.as_mut().unwrap().try_wait().unwrap();
-            assert!(ended.is_none() && Instant::now() < end, "{ended:?}\n{}\n{}", self.output(), self.log());
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.dir.join("data/senren.log")).unwrap_or_default()
+        self.process.said()
     }
 
     pub fn pid(&self) -> u32 {
-        self.child.as_ref().unwrap().id()
+        self.process.pid()
     }
 
     /// Runs a command against it.
@@ -222,18 +258,8 @@ impl Dev {
     }
 
     /// Sends a signal, and returns the status it ended with.
-    pub fn end(mut self, signal: &str) -> Option<i32> {
-        kill(self.pid(), signal);
-        self.child.take().unwrap().wait().unwrap().code()
-    }
-}
-
-impl Drop for Dev {
-    fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            kill(child.id(), "TERM");
-            child.wait().unwrap();
-        }
+    pub fn end(self, signal: &str) -> Option<i32> {
+        self.process.end(signal)
     }
 }
 

@@ -6,8 +6,6 @@ mod running;
 
 use std::{
     fs,
-    path::{Path, PathBuf},
-    sync::OnceLock,
     time::{Duration, Instant},
 };
 
@@ -17,77 +15,13 @@ use kube::{
     api::{ApiResource, DynamicObject},
     core::GroupVersionKind,
 };
-use running::Running;
+use running::{
+    Running,
+    variants::{Site, variant},
+};
 use senren_api::v1::{DesiredResource, PluginInfo};
 use senren_bus::MemoryBus;
 use senren_engine::{Engine, EngineConfig};
-use senren_kubesim::KubeSim;
-use senren_region::RegionConfig;
-
-/// The component of a variant of the misbehaving plugin.
-fn variant(name: &str) -> Vec<u8> {
-    static ORIGINAL: OnceLock<Vec<u8>> = OnceLock::new();
-    let original = ORIGINAL.get_or_init(|| {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/plugins/misbehaving");
-        fs::read(senren_plugin_build::component(&source).unwrap()).unwrap()
-    });
-    let (mark, written) = (b"senren-misbehaving-variant:original", format!("{name:-<8}"));
-    let at = original.windows(mark.len()).position(|window| window == mark).unwrap() + mark.len() - 8;
-    let mut wasm = original.clone();
-    wasm[at..at + 8].copy_from_slice(written.as_bytes());
-    wasm
-}
-
-/// A plugin directory, a cache beside it, and a region with both.
-struct Site {
-    home: tempfile::TempDir,
-}
-
-impl Site {
-    fn new() -> Site {
-        let site = Site { home: tempfile::tempdir().unwrap() };
-        fs::create_dir(site.plugins()).unwrap();
-        site
-    }
-
-    fn plugins(&self) -> PathBuf {
-        self.home.path().join("plugins")
-    }
-
-    /// As an editor or a careful tool does it.
-    fn put(&self, file: &str, content: impl AsRef<[u8]>) {
-        let hidden = self.plugins().join(".new");
-        fs::write(&hidden, content).unwrap();
-        fs::rename(hidden, self.plugins().join(file)).unwrap();
-    }
-
-    fn remove(&self, file: &str) {
-        fs::remove_file(self.plugins().join(file)).unwrap();
-    }
-
-    fn config(&self) -> RegionConfig {
-        let heartbeat_interval = Duration::from_millis(500);
-        RegionConfig {
-            plugin_dir: self.plugins(),
-            heartbeat_interval,
-            ..RegionConfig::new(REGION.parse().unwrap())
-        }
-    }
-
-    /// A process, with an engine of its own.
-    fn engine(&self) -> Engine {
-        let cache_dir = Some(self.home.path().join("cache"));
-        Engine::new(EngineConfig { cache_dir, ..EngineConfig::default() }).unwrap()
-    }
-
-    async fn start(&self) -> Running {
-        self.start_on(living_cluster().await, MemoryBus::default())
-    }
-
-    fn start_on(&self, cluster: KubeSim, bus: MemoryBus) -> Running {
-        Running::with_engine(self.config(), cluster, bus, self.engine())
-    }
-}
 
 fn plugin_infos(region: &Running) -> Vec<PluginInfo> {
     heartbeats(&region.bus).pop().map(|beat| beat.plugins).unwrap_or_default()
@@ -392,11 +326,7 @@ async fn plugins_toml_is_taken_in_live_and_a_bad_one_changes_nothing() {
     site.put("plugins.toml", "[plugins.misbehaving]\nlimits = { memory = \"64Ki\" }");
     until_problem(&region, &["it fails at the example of its type misbehaving", "may have 65536"]).await;
     site.put("plugins.toml", "[plugins.misbehaving]\nlimts = {}");
-    until_problem(
-        &region,
-        &["plugins.toml:2:1: unknown field `limts`", "the last one that could be read holds"],
-    )
-    .await;
+    until_problem(&region, &["plugins.toml:2:1: unknown field `limts`", "what it said before holds"]).await;
     limit("33554432").await;
     site.put("plugins.toml", "");
     limit("67108864").await;

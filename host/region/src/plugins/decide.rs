@@ -57,10 +57,12 @@ impl Decision {
     }
 }
 
-/// Decides. `used`: there are resources of a plugin's types.
+/// Decides. `tunings`: those that stand, with what is decided about them now. `used`: there are resources of a plugin's
+/// types.
 pub(crate) fn decide(
     standing: &BTreeMap<String, Standing>,
     offers: &BTreeMap<String, Offer>,
+    tunings: &BTreeMap<String, Offer>,
     used: impl Fn(&Plugin) -> bool,
 ) -> Decision {
     let mut decision = Decision::default();
@@ -82,7 +84,19 @@ pub(crate) fn decide(
                     successors.push((name, file, plugin));
                 }
             }
-            None => stays_or_goes(name, stands, offers.get(&stands.file), &used, &mut decision),
+            None => {
+                stays_or_goes(name, stands, offers.get(&stands.file), &used, &mut decision);
+                match tunings.get(name).filter(|_| !decision.gone.contains(name)) {
+                    Some(Offer::Good(tuned)) if !tuned.same_as(&stands.plugin) => {
+                        successors.push((name, stands.file.as_str(), tuned));
+                    }
+                    Some(Offer::Bad(why)) => {
+                        let notice = decision.notices.entry(name.clone()).or_default();
+                        notice.push_str(&format!("; what is decided about it now is refused: {why}"));
+                    }
+                    _ => {}
+                }
+            }
         }
     }
     let mut order: Vec<_> =

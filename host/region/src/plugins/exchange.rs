@@ -29,7 +29,7 @@ impl Shelf {
     /// Says at the start what is wrong by then, before it is known what there is in this region.
     pub fn tell(&mut self, plane: &Plane) {
         let decision = match self.listed {
-            true => decide(&self.standing, &self.offers(), |_| false),
+            true => decide(&self.standing, &self.offers(), &self.tunings(), |_| false),
             false => Decision::default(),
         };
         self.say(plane, &decision);
@@ -41,7 +41,7 @@ impl Shelf {
         // What was never listed says nothing about what is gone.
         if self.listed {
             loop {
-                let decision = decide(&self.standing, &self.offers(), |plugin| {
+                let decision = decide(&self.standing, &self.offers(), &self.tunings(), |plugin| {
                     plugin.types().iter().any(|ty| plane.has_any(&ty.wit.name))
                 });
                 if !decision.changes() {
@@ -186,7 +186,8 @@ impl Shelf {
     fn unusable_settings(&self) -> BTreeMap<String, String> {
         let mut said = BTreeMap::new();
         for (name, standing) in &self.standing {
-            let here = self.manifest.plugins.get(name).is_some_and(|entry| !entry.config.is_empty());
+            let entry = self.manifest.as_ref().and_then(|manifest| manifest.plugins.get(name));
+            let here = entry.is_some_and(|entry| !entry.config.is_empty());
             for violation in standing.plugin.config().err().into_iter().flatten() {
                 let at = if here {
                     format!("{} at [plugins.{name}] config{}", manifest::FILE, violation.path)
@@ -201,8 +202,9 @@ impl Shelf {
 
     /// A misspelt name must not go unnoticed: what is decided under it holds for nothing.
     fn idle_entries(&self) -> BTreeMap<String, String> {
-        let idle = self.manifest.plugins.keys().filter(|name| {
-            let concerned = |file: &String| self.manifest.of_file(file).is_some_and(|(of, _)| of == *name);
+        let Some(manifest) = &self.manifest else { return BTreeMap::new() };
+        let idle = manifest.plugins.keys().filter(|name| {
+            let concerned = |file: &String| manifest.of_file(file).is_some_and(|(of, _)| of == *name);
             !self.standing.contains_key(*name) && !self.listing.files.keys().any(concerned)
         });
         let said = |name: &String| {

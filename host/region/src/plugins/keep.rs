@@ -54,16 +54,16 @@ impl Keep {
         Keep { dir, note }
     }
 
-    /// What the region ran; nothing where that can't be read.
-    pub fn recall(&self) -> Kept {
+    /// What the region ran. `None`: nothing yet, or it can't be read.
+    pub fn recall(&self) -> Option<Kept> {
         let recalled = match fs::read(&self.note) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Kept::default(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             read => read.and_then(|text| serde_json::from_slice(&text).map_err(io::Error::from)),
         };
-        recalled.unwrap_or_else(|error| {
+        let told = |error: &io::Error| {
             tracing::warn!(file = %self.note.display(), %error, "what was served before is not known");
-            Kept::default()
-        })
+        };
+        recalled.inspect_err(told).ok()
     }
 
     /// A component, if it is here and whole.
@@ -92,7 +92,8 @@ impl Keep {
             match path.extension().and_then(|extension| extension.to_str()) {
                 Some("wasm") => components.push(path),
                 Some("json") => {
-                    let kept: Kept = serde_json::from_slice(&fs::read(&path)?)?;
+                    // Another region's that can't be read: whatever it names may be wanted.
+                    let Ok(kept) = serde_json::from_slice::<Kept>(&fs::read(&path)?) else { return Ok(()) };
                     wanted.extend(kept.plugins.into_values().map(|plugin| self.path(&plugin.digest)));
                 }
                 _ => {}
@@ -134,7 +135,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let of = |region: &str| Keep::in_dir(dir.path(), &region.parse().unwrap());
         let (here, there) = (of("aws:us-east-1"), of("gcp:us-central1"));
-        assert_eq!(here.recall(), Kept::default());
+        assert_eq!(here.recall(), None);
         let digest = directory::digest_of(b"component");
         let plugin = KeptPlugin { file: "a.wasm".into(), digest: digest.clone() };
         let running = Kept { plugins: [("a".to_owned(), plugin)].into(), manifest: None };
@@ -142,7 +143,7 @@ mod tests {
             keep.store(&digest, b"component").unwrap();
             keep.note(&running).unwrap();
         }
-        assert_eq!(here.recall(), running);
+        assert_eq!(here.recall(), Some(running));
         let old = SystemTime::now() - 2 * ORPHANED;
         let file = fs::File::options().write(true).open(here.path(&digest)).unwrap();
         file.set_modified(old).unwrap();
@@ -154,6 +155,6 @@ mod tests {
         there.note(&Kept::default()).unwrap();
         assert!(!here.path(&digest).exists());
         fs::write(&here.note, "garbage").unwrap();
-        assert_eq!(here.recall(), Kept::default());
+        assert_eq!(here.recall(), None);
     }
 }

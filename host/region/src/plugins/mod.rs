@@ -17,6 +17,7 @@ mod directory;
 mod exchange;
 mod keep;
 pub mod manifest;
+mod offers;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -57,7 +58,8 @@ pub(crate) struct Shelf {
     listing: Listing,
     /// The directory was read once.
     listed: bool,
-    manifest: Manifest,
+    /// `None`: what the operator decided is not known.
+    manifest: Option<Manifest>,
     /// Why there is no listing, and why another manifest than the one in the directory holds.
     troubles: BTreeMap<String, String>,
     /// By digest: what became of loading it.
@@ -85,7 +87,9 @@ impl Shelf {
     /// Takes up what served before, and what the directory offers besides.
     pub async fn open(engine: &Engine, config: &RegionConfig) -> Shelf {
         let keep = engine.cache_dir().map(|dir| Keep::in_dir(dir, &config.region_id));
-        let kept = keep.as_ref().map(Keep::recall).unwrap_or_default();
+        let kept = keep.as_ref().and_then(Keep::recall);
+        let manifest = kept.as_ref().and_then(recalled_manifest);
+        let kept = kept.unwrap_or_default();
         let mut shelf = Shelf {
             engine: engine.clone(),
             dir: config.plugin_dir.clone(),
@@ -93,7 +97,7 @@ impl Shelf {
             plugin_config: config.plugin_config.clone(),
             listing: Listing::default(),
             listed: false,
-            manifest: Manifest::default(),
+            manifest,
             troubles: BTreeMap::new(),
             loaded: HashMap::new(),
             loading: BTreeSet::new(),
@@ -105,7 +109,6 @@ impl Shelf {
             keep,
             said: BTreeMap::new(),
         };
-        shelf.recall_manifest();
         shelf.look().await;
         shelf.recall().await;
         let until = Instant::now() + PATIENCE;
@@ -117,12 +120,6 @@ impl Shelf {
     /// What serves.
     pub fn set(&self) -> PluginSet {
         PluginSet::of(self.standing.values().map(|standing| standing.plugin.clone()).collect()).0
-    }
-
-    fn recall_manifest(&mut self) {
-        if let Some(Ok(manifest)) = self.kept.manifest.as_deref().map(Manifest::parse) {
-            self.manifest = manifest;
-        }
     }
 
     /// Loads what served before, from where it was kept.
@@ -140,6 +137,7 @@ impl Shelf {
             match loaded {
                 Some(Ok(plugin)) => {
                     self.loaded.insert(kept.digest, Ok(plugin.clone()));
+                    let plugin = self.tuned(&plugin);
                     self.standing.insert(name, Standing { plugin, file: kept.file });
                 }
                 Some(Err(error)) => tracing::warn!("what served before can't be used any more: {error}"),
@@ -151,6 +149,7 @@ impl Shelf {
     /// Decides with what serves from the start. What takes the place of another waits until it is known what there is in
     /// this region.
     async fn begin(&mut self) {
+        self.warn_of_idle_settings();
         let mut standing = std::mem::take(&mut self.standing);
         standing.retain(|name, standing| match self.forbidden(&standing.plugin) {
             None => true,
@@ -160,7 +159,7 @@ impl Shelf {
             }
         });
         self.standing = standing;
-        let decision = decide(&self.standing, &self.offers(), |_| true);
+        let decision = decide(&self.standing, &self.offers(), &self.tunings(), |_| true);
         for take in decision.takes {
             let retuned = take.replaces.as_ref().and_then(|name| self.standing.get(name));
             match &take.replaces {
@@ -221,18 +220,16 @@ impl Shelf {
         match read {
             Ok(manifest) => {
                 self.troubles.remove(manifest::FILE);
-                self.manifest = manifest;
+                self.manifest = Some(manifest);
                 self.kept.manifest = text.and_then(Result::ok);
             }
             Err(why) => {
-                let lacks = self.kept.manifest.is_none();
-                let until = if lacks { "no file is loaded" } else { "the last one that could be read holds" };
+                let until = match self.manifest {
+                    Some(_) => "what it said before holds",
+                    None => "no file is loaded",
+                };
                 self.troubles
                     .insert(manifest::FILE.into(), format!("{why}; until that is corrected, {until}"));
-                if lacks {
-                    // What it would forbid is not known.
-                    self.manifest = Manifest { require_digests: true, ..Manifest::default() };
-                }
             }
         }
     }
@@ -273,96 +270,17 @@ impl Shelf {
         true
     }
 
-    /// What each file offers.
-    fn offers(&self) -> BTreeMap<String, Offer> {
-        let offer = |file: &String, found: &directory::File| match self.offer(file, &found.content) {
-            // Whoever writes it may be about to make it right.
-            Offer::Bad(_) if found.young => Offer::Unknown,
-            offer => offer,
-        };
-        self.listing.files.iter().map(|(file, found)| (file.clone(), offer(file, found))).collect()
-    }
-
-    fn offer(&self, file: &str, content: &Content) -> Offer {
-        let digest = match content {
-            Content::Digest(digest) => digest,
-            Content::Unusable(why) => return Offer::Bad(why.clone()),
-        };
-        if let Err(why) = self.pinned(file, digest) {
-            return Offer::Bad(why);
-        }
-        let plugin = match self.loaded.get(digest) {
-            None => return Offer::Unknown,
-            Some(Err(why)) => return Offer::Bad(why.clone()),
-            Some(Ok(plugin)) => self.tuned(plugin),
-        };
-        if let Some(why) = self
-            .misnamed(file, &plugin)
-            .or_else(|| self.forbidden(&plugin))
-            .or_else(|| self.narrowed(&plugin))
-        {
-            return Offer::Bad(why);
-        }
-        match self.refused.get(file) {
-            Some(refused) if refused.plugin.same_as(&plugin) && refused.at.elapsed() < RETRY => {
-                Offer::Bad(refused.why.clone())
+    fn warn_of_idle_settings(&self) {
+        let offers = self.offers();
+        for name in self.plugin_config.keys().filter(|name| !self.standing.contains_key(*name)) {
+            let is_it =
+                |offer: &Offer| matches!(offer, Offer::Good(plugin) if plugin.descriptor().name == *name);
+            if !offers.values().any(is_it) {
+                tracing::warn!(
+                    "PLUGIN_CONFIG has settings for plugin {name:?}, which is not in the plugin directory"
+                );
             }
-            _ => Offer::Good(plugin),
         }
-    }
-
-    /// Whether the operator allows this content of that file.
-    fn pinned(&self, file: &str, digest: &str) -> Result<(), String> {
-        match self.manifest.digest_of_file(file)? {
-            Some(pinned) if !pinned.is(digest) => Err(format!(
-                "its digest is sha256:{digest}, but {} says {pinned}: the file is not the one that was meant, or the \
-                 digest there has to follow",
-                manifest::FILE
-            )),
-            _ => Ok(()),
-        }
-    }
-
-    /// What is decided about a plugin is decided by its name, so nothing may go by another's.
-    fn misnamed(&self, file: &str, plugin: &Plugin) -> Option<String> {
-        let name = &plugin.descriptor().name;
-        if let Some((expected, _)) = self.manifest.of_file(file)
-            && expected != name
-        {
-            return Some(format!(
-                "it is the plugin {name}, but {} says that {file} is {expected}",
-                manifest::FILE
-            ));
-        }
-        let pinned = self.manifest.plugins.get(name)?.digest.as_ref()?;
-        (!pinned.is(plugin.digest())).then(|| {
-            format!(
-                "it is the plugin {name} with digest sha256:{}, but {} says {pinned}",
-                plugin.digest(),
-                manifest::FILE
-            )
-        })
-    }
-
-    /// A plugin that owns kinds that the operator doesn't allow could never bring about what it wants.
-    fn forbidden(&self, plugin: &Plugin) -> Option<String> {
-        let kinds = owned(plugin, |kind| !self.allowed_kinds.contains(kind))?;
-        Some(format!(
-            "it makes objects of kinds that this region does not allow: {kinds}; add them to ALLOWED_KINDS and to the \
-             plane's ClusterRole, or remove the plugin"
-        ))
-    }
-
-    fn narrowed(&self, plugin: &Plugin) -> Option<String> {
-        let kinds = owned(plugin, |kind| !self.manifest.allows(&plugin.descriptor().name, kind))?;
-        Some(format!("it makes objects of kinds that {} does not allow it: {kinds}", manifest::FILE))
-    }
-
-    /// With what the operator decided about it.
-    fn tuned(&self, plugin: &Plugin) -> Plugin {
-        let name = &plugin.descriptor().name;
-        let settings = self.manifest.settings(name, self.plugin_config.get(name));
-        plugin.tuned(self.manifest.limits(name, self.engine.limits()), settings.as_ref())
     }
 
     fn refuse(&mut self, file: String, plugin: Plugin, why: String) {
@@ -374,11 +292,9 @@ impl Shelf {
     }
 }
 
-/// Those of a plugin's own kinds, if there are any.
-fn owned(plugin: &Plugin, which: impl Fn(&ApiKind) -> bool) -> Option<String> {
-    let owned = plugin.types().iter().flat_map(|ty| &ty.wit.owns).map(ApiKind::from);
-    let kinds: BTreeSet<String> = owned.filter(which).map(|kind| kind.to_string()).collect();
-    (!kinds.is_empty()).then(|| kinds.into_iter().collect::<Vec<_>>().join(", "))
+/// What `plugins.toml` said when it could last be read; nothing where there was none.
+fn recalled_manifest(kept: &Kept) -> Option<Manifest> {
+    kept.manifest.as_deref().map_or(Some(Manifest::default()), |text| Manifest::parse(text).ok())
 }
 
 /// Keeps what serves as the directory has it, for ever.

@@ -1,6 +1,8 @@
 //! A whole plane, running on a living cluster.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code, missing_docs)]
 
+pub mod variants;
+
 use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::api::apps::v1::StatefulSet;

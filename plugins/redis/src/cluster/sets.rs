@@ -252,7 +252,10 @@ impl Roll<'_> {
     fn partition(&mut self, shard: u32, set: &SetSeen, password: &str, plan: &mut SetsPlan) -> u32 {
         let at = set.partition.min(set.replicas);
         if at == 0 {
-            plan.rolling |= self.under_way(shard, set);
+            // One that is missing is not old.
+            plan.rolling |= self.cluster.of_shard(shard).any(|member| {
+                !member.uid.is_empty() && member.ordinal < set.replicas && !set.updated(member)
+            });
             return 0;
         }
         plan.rolling = true;

@@ -194,20 +194,21 @@ impl Reconciler {
         resource: CustomResource,
         observed: &Observed,
     ) -> Result<Option<Duration>, Failure> {
-        let span = resource.span();
-        self.take_step(resource, observed).instrument(span).await
-    }
-
-    async fn take_step(
-        &self,
-        resource: CustomResource,
-        observed: &Observed,
-    ) -> Result<Option<Duration>, Failure> {
         self.step(resource, observed, None).await
     }
 
     /// `objects` names what was seen, where it may be remembered that nothing came of it.
     async fn step(
+        &self,
+        resource: CustomResource,
+        observed: &Observed,
+        objects: Option<u64>,
+    ) -> Result<Option<Duration>, Failure> {
+        let span = resource.span();
+        self.take_step(resource, observed, objects).instrument(span).await
+    }
+
+    async fn take_step(
         &self,
         resource: CustomResource,
         observed: &Observed,

@@ -24,7 +24,7 @@ pub(crate) fn reconcile(input: &Input<Spec, Config>) -> Result<Outcome, Fault> {
     let seen = Seen { set: pods.set, nodes: &pods.nodes, leaving: pods.leaving, cluster: round.fresh() };
     let step = steps::next(input.spec.nodes, input.spec.redundant(), &seen);
 
-    let view = round.last();
+    let view = view(input, &round);
     let at_rest = step.waits_for.is_none() && view.cluster == Cluster::Settled;
     let outcome = Outcome::new(status(input, &pods, view, &step));
     let outcome = round.asks(at_rest).fold(outcome, Outcome::ask);
@@ -115,11 +115,23 @@ fn stateful_set(input: &Input<Spec, Config>, template: &Template) -> Option<Set>
     })
 }
 
+/// What the nodes last said. Their word is awaited anew whenever one of them comes or goes, and when the host has
+/// started again and forgotten it; until then it is as it was. That is a hint: it decides about what is shown, and about
+/// no step.
+fn view(input: &Input<Spec, Config>, round: &Round) -> View {
+    let said = round.last();
+    let was = |field: &str| input.last_status.as_ref().map(|status| &status[field]);
+    if said.formed.is_some() || was("ready").is_none_or(|ready| *ready != true) {
+        return said;
+    }
+    let ready = was("phase").is_some_and(|phase| phase == Phase::Ready.as_str());
+    View { cluster: if ready { Cluster::Settled } else { said.cluster }, formed: Some(true) }
+}
+
 fn status(input: &Input<Spec, Config>, pods: &Pods, view: View, step: &Step) -> Status {
     let (wanted, live) = (input.spec.nodes, pods.live().len());
     let phase = phase(input, pods, step);
-    // The nodes' word is awaited anew whenever one of them comes or goes; until then it is as it was.
-    let formed = view.formed.unwrap_or_else(|| was_ready(input));
+    let formed = view.formed == Some(true);
     let host = match input.config.endpoint {
         EndpointKind::Dns => input.observed.find("Service", input.name).map(|_| input.dns(input.name)),
         EndpointKind::ClusterIp => input.observed.service_ip(input.name),
@@ -185,7 +197,9 @@ fn under_way(input: &Input<Spec, Config>, pods: &Pods, view: View, step: &Step) 
         (Some(Wait::Answers), _) | (None, Cluster::Unknown | Cluster::Settled) => {
             ("AskingNodes", "waiting for the nodes to say how their cluster is".to_owned())
         }
-        (Some(Wait::Kubernetes), _) => ("WaitingForKubernetes", "Kubernetes has yet to take notice".to_owned()),
+        (Some(Wait::Kubernetes), _) => {
+            ("WaitingForKubernetes", "Kubernetes has yet to take notice".to_owned())
+        }
     };
     (reason, doing + &what)
 }
@@ -199,9 +213,4 @@ fn phase(input: &Input<Spec, Config>, pods: &Pods, step: &Step) -> Phase {
         _ if scaling || pods.outdated() || step.replicas != input.spec.nodes => Phase::Updating,
         _ => Phase::Degraded,
     }
-}
-
-/// A hint: it bridges the moment until the nodes have answered, no more.
-fn was_ready(input: &Input<Spec, Config>) -> bool {
-    input.last_status.as_ref().is_some_and(|status| status["ready"] == true)
 }

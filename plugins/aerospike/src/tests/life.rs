@@ -292,6 +292,18 @@ fn a_cluster_is_made_and_rests() {
 }
 
 #[test]
+fn a_host_that_has_forgotten_all_answers_changes_nothing() {
+    let mut world = World::ready(json!({"nodes": 3}), 3);
+    let before = (world.set.clone(), world.status.clone());
+    for _ in 0..20 {
+        world.answers.clear();
+        world.reconcile();
+        assert_eq!((world.set.clone(), world.status.clone()), before);
+        world.turn();
+    }
+}
+
+#[test]
 fn it_grows_and_shrinks_without_losing_a_record() {
     let mut world = World::ready(json!({"nodes": 3}), 3);
     world.spec = json!({"nodes": 8});

@@ -87,6 +87,7 @@ impl Machine {
         });
         let engine = Engine::new(EngineConfig { cache_dir: Some(data.cache()), ..Default::default() })
             .context("plugin engine")?;
+        compile(&engine, &plan.plugin_dir).await?;
 
         let mut clusters = BTreeMap::new();
         let mut embedded = Vec::new();
@@ -159,6 +160,23 @@ impl Machine {
             tracing::warn!("not everything stopped in time; what is left dies with this process");
         }
     }
+}
+
+/// Compiles all plugins into the cache, so that every region has them from its start on, however slow this machine is:
+/// what is to be applied names their types. What is wrong with one, the regions say.
+async fn compile(engine: &Engine, dir: &Path) -> anyhow::Result<()> {
+    let files = std::fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))?;
+    let mut compiling = JoinSet::new();
+    for file in
+        files.flatten().map(|file| file.path()).filter(|file| file.extension() == Some("wasm".as_ref()))
+    {
+        let engine = engine.clone();
+        compiling.spawn_blocking(move || {
+            std::fs::read(&file).ok().and_then(|wasm| engine.load(&file.display().to_string(), &wasm).ok())
+        });
+    }
+    compiling.join_all().await;
+    Ok(())
 }
 
 /// The database to use, and the server to keep alive where it is ours.

@@ -1,11 +1,12 @@
 //! What a call costs, from the asking task's point of view: through the queue, in a fresh instance, and back.
 //!
-//! Prints one JSON object per measure: {measure, unit, n, p50, p90, p99, max, goal}. Takes the path of a redis
-//! plugin's component; without one, it builds the plugin that comes with senren.
+//! Prints one JSON object per measure: {measure, unit, n, p50, p90, p99, max, goal}. Takes the directory of
+//! the components of the plugins that come with senren; without one, it builds them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use senren_engine::{Engine, EngineConfig, Plugin, wit};
+use senren_engine::{Call, Engine, EngineConfig, Plugin, wit};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use std::{
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -19,31 +20,112 @@ fn main() {
     if arguments.iter().any(|argument| argument == "--test") {
         return;
     }
-    let path =
-        arguments.iter().find(|argument| !argument.starts_with("--")).map_or_else(redis, PathBuf::from);
-    let wasm = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let dir = arguments.iter().find(|argument| !argument.starts_with("--"));
+    let component = |name: &str| {
+        let built = || senren_plugin_build::component(&plugins().join(name)).unwrap();
+        let path = dir.map_or_else(built, |dir| Path::new(dir).join(format!("{name}.wasm")));
+        std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    };
+    let (redis, template) = (component("redis"), component("template"));
     let cache = tempfile::tempdir().unwrap();
-    let config = EngineConfig { cache_dir: Some(cache.path().to_owned()), ..EngineConfig::default() };
-    let engine = Engine::new(config).unwrap();
-    let plugin = engine.load("redis.wasm", &wasm).unwrap();
-
-    measure("plugin load, cached", 200, json!({"p50": 5000}), || {
-        engine.load("redis.wasm", &wasm).unwrap();
-    });
+    let engine = engine(cache.path());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
     // As in a plane, the asking task is one of a runtime's.
-    runtime.block_on(async { tokio::spawn(calls(plugin)).await.unwrap() });
+    let run = |measured: Measured| runtime.block_on(async { tokio::spawn(measured).await.unwrap() });
+    let plugin = engine.load("redis.wasm", &redis).unwrap();
+    // First, while the process has nothing else.
+    run(Box::pin(size(redis.clone())));
+    measure("plugin load, cached", 200, json!({"p50": 5000}), || {
+        engine.load("redis.wasm", &redis).unwrap();
+    });
+    run(Box::pin(calls(plugin)));
+    let plugin = engine.load("template.wasm", &template).unwrap();
+    run(Box::pin(small_calls(plugin)));
 }
 
-fn redis() -> PathBuf {
-    senren_plugin_build::component(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins/redis"))
-        .unwrap()
+type Measured = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
+fn plugins() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins")
+}
+
+fn engine(cache_dir: &Path) -> Engine {
+    Engine::new(EngineConfig { cache_dir: Some(cache_dir.to_owned()), ..EngineConfig::default() }).unwrap()
+}
+
+/// What a hundred plugins take, each of them loaded and called once. They are one plugin with a hundred digests, compiled
+/// once, but nothing of them is shared.
+async fn size(wasm: Vec<u8>) {
+    const PLUGINS: u8 = 100;
+    let cache = tempfile::tempdir().unwrap();
+    let engine = engine(cache.path());
+    let first = engine.load("0.wasm", &wasm).unwrap();
+    let compiled = std::fs::read_dir(cache.path()).unwrap().next().unwrap().unwrap().path();
+    let name = compiled.file_name().unwrap().to_str().unwrap().to_owned();
+    let mut plugins = Vec::new();
+    for number in 1..=PLUGINS {
+        // A custom section: its id, its size, the length of its name, its name.
+        let wasm = [&wasm[..], &[0, 3, 1, b'v', number]].concat();
+        let digest: String = Sha256::digest(&wasm).iter().map(|byte| format!("{byte:02x}")).collect();
+        std::fs::copy(&compiled, cache.path().join(name.replace(first.digest(), &digest))).unwrap();
+        let plugin = engine.load(&format!("{number}.wasm"), &wasm).unwrap();
+        assert_eq!(plugin.digest(), digest);
+        plugin.admit(TYPE, &plugin.types()[0].wit.example).await.unwrap().unwrap();
+        plugins.push(plugin);
+    }
+    let pages: f64 =
+        std::fs::read_to_string("/proc/self/statm").unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+    let resident = (pages * 4096.0 / f64::from(1 << 20) * 10.0).round() / 10.0;
+    println!(
+        "{}",
+        json!({"measure": "100 plugins, resident", "unit": "MiB", "n": 1, "p50": resident, "p90": resident,
+            "p99": resident, "max": resident, "goal": {"max": 150}})
+    );
+}
+
+/// Calls in which the host's part is most of it: the template plugin does next to nothing.
+async fn small_calls(plugin: Plugin) {
+    // The longest host there can be; it is in the answer twice.
+    let host = format!("{}.example.com", "db".repeat(120));
+    let spec = json!({"host": host, "port": 5432, "read_only": false});
+    let filler = "x".repeat(3_400);
+    let map = json!({"metadata": {"annotations": {"example.com/filler": filler}}, "data": spec});
+    let mut input = input(&spec.to_string());
+    input.resource_type = "template".into();
+    input.observed = vec![object("v1", "ConfigMap", "cache", map).to_string()];
+    input.secrets.clear();
+    let (given, answer) = (input_bytes(&input), plugin.reconcile(input.clone()).await.unwrap());
+    let child = &answer.children[0].object;
+    let answered = child.len() + answer.status.endpoints[0].host.len() + answer.status.message.len();
+    assert!(
+        (3_900..4_300).contains(&given) && (700..1_200).contains(&answered),
+        "{given} in, {answered} out"
+    );
+    measure_async("plugin call, 4 KiB in and 1 KiB out", 20_000, json!({"p50": 60}), || {
+        let (plugin, input) = (plugin.clone(), input.clone());
+        async move { plugin.reconcile(input).await.unwrap() }
+    })
+    .await;
+    // Never done in production, where every call has an instance of its own.
+    let call = Call::Diff { resource_type: "no-such-type".into(), current: None, desired: None };
+    let mut taken = Vec::new();
+    for _ in 0..20 {
+        let session = plugin.session(vec![call.clone(); 1_100]).await.unwrap();
+        assert!(session.answers.iter().all(Result::is_ok));
+        taken.extend(session.durations.into_iter().skip(100));
+    }
+    report("plugin call, no-op in a warm instance", taken, json!({"p50": 0.4}));
+}
+
+fn input_bytes(input: &wit::Input) -> usize {
+    let observed: usize = input.observed.iter().map(String::len).sum();
+    observed + input.spec.len() + input.config.len()
 }
 
 async fn calls(plugin: Plugin) {
     let example = plugin.types()[0].wit.example.clone();
     let spec = plugin.admit(TYPE, &example).await.unwrap().unwrap();
-    measure_async("plugin call, no-op", 20_000, json!({"p50": 20}), || {
+    measure_async("plugin call, no-op", 20_000, json!({"p50": 15}), || {
         let plugin = plugin.clone();
         // Answered without a look at the specs, by a plugin that knows its types.
         async move { plugin.diff("no-such-type", Some("{}"), Some("{}")).await.is_ok() }
@@ -101,7 +183,7 @@ fn report(measure: &str, mut taken: Vec<Duration>, goal: Value) {
     taken.sort();
     let at = |share: f64| {
         let index = ((taken.len() - 1) as f64 * share) as usize;
-        (taken[index].as_nanos() as f64 / 100.0).round() / 10.0
+        taken[index].as_nanos() as f64 / 1000.0
     };
     let line = json!({"measure": measure, "unit": "µs", "n": taken.len(),
         "p50": at(0.5), "p90": at(0.9), "p99": at(0.99), "max": at(1.0), "goal": goal});

@@ -2,9 +2,10 @@
 //!
 //! Loading compiled code means running whatever the file says, outside of any sandbox. Hence the invariants:
 //! - The directory belongs to us and nobody else may write to it; otherwise the engine does not start.
-//! - A file is named by the digest of the component and the compatibility hash of the engine, and starts with the
-//!   checksum of the rest. Anything that is not exactly as it was written is compiled anew, never loaded.
-//! - A file appears whole or not at all.
+//! - A file is named by the digest of the component and the compatibility hash of the engine, and ends with the checksum
+//!   of the rest. Anything that is not exactly as it was written is compiled anew, never loaded.
+//! - A file appears whole or not at all, and is never written to again: it is mapped, not read, so that of a plugin only
+//!   what it uses takes memory.
 //! - It is bounded: what was not used for longest goes, never what was just kept.
 
 use anyhow::{Context, bail};
@@ -12,7 +13,7 @@ use sha2::{Digest, Sha256};
 use std::{
     fs,
     hash::{Hash, Hasher},
-    io::Write,
+    io::{Read as _, Write as _},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
@@ -20,8 +21,9 @@ use std::{
 };
 use wasmtime::{Engine, component::Component};
 
-const MAGIC: &[u8; 8] = b"senren\x001";
-const HEADER: usize = MAGIC.len() + 32;
+/// Behind the checksum.
+const MAGIC: &[u8; 8] = b"senren\x002";
+const TRAILER: usize = 32 + MAGIC.len();
 
 /// A file that is being written is younger.
 const ABANDONED: Duration = Duration::from_secs(3600);
@@ -81,15 +83,15 @@ impl Cache {
     /// The component with this digest, if it was compiled by an engine like this one, and intact.
     pub fn load(&self, engine: &Engine, digest: &str) -> Option<Component> {
         let path = self.path(digest);
-        let content = fs::read(&path).ok()?;
-        let Some(code) = intact(&content) else {
+        if !is_intact(&mut fs::File::open(&path).ok()?).unwrap_or(false) {
             tracing::warn!(file = %path.display(), "compiled plugin is damaged; compiling it anew");
             return None;
-        };
-        // SAFETY: these are the bytes that `store` got from `Component::serialize`: the checksum in front of them
-        // says so, in a directory that only we can write to (`claim`). wasmtime checks version and settings.
+        }
+        // SAFETY: these are the bytes that `store` got from `Component::serialize`: the checksum behind them says so, in a
+        // directory that only we can write to (`claim`), and where we only ever put or remove whole files. wasmtime goes
+        // by the sections, so that the trailer is in nobody's way, and checks version and settings.
         #[allow(unsafe_code)]
-        let component = unsafe { Component::deserialize(engine, code) };
+        let component = unsafe { Component::deserialize_file(engine, &path) };
         // What is used stays.
         let _ = fs::File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
         component
@@ -97,6 +99,20 @@ impl Cache {
                 tracing::warn!(file = %path.display(), %error, "compiled plugin does not fit; compiling it anew");
             })
             .ok()
+    }
+
+    /// Gives back the memory of the code that has run so far, until it runs again: a call needs little of what describing
+    /// took. Only for what came from [`Cache::load`].
+    pub fn release(component: &Component) {
+        let code = component.image_range();
+        let length = (code.end as usize).saturating_sub(code.start as usize);
+        // SAFETY: what `load` returns is a private mapping of a file that nobody writes to, and is never written to
+        // itself, neither by wasmtime, which makes it read-only, nor by a plugin. So every page of it comes back from the
+        // file as it was, also while it is running.
+        #[allow(unsafe_code)]
+        unsafe {
+            libc::madvise(code.start.cast_mut().cast(), length, libc::MADV_DONTNEED);
+        }
     }
 
     /// Failing to keep compiled code costs the time to compile it again, nothing else.
@@ -141,9 +157,9 @@ impl Cache {
         let code = component.serialize().map_err(anyhow::Error::from)?;
         let temporary = self.temporary();
         let written = create(&temporary).and_then(|mut file| {
-            file.write_all(MAGIC)?;
-            file.write_all(&Sha256::digest(&code))?;
             file.write_all(&code)?;
+            file.write_all(&Sha256::digest(&code))?;
+            file.write_all(MAGIC)?;
             // A rename that survives a power cut before the content does is what the checksum is for.
             fs::rename(&temporary, self.path(digest))
         });
@@ -170,10 +186,22 @@ fn create(path: &Path) -> std::io::Result<fs::File> {
     fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
-fn intact(content: &[u8]) -> Option<&[u8]> {
-    let (header, code) = content.split_at_checked(HEADER)?;
-    let (magic, checksum) = header.split_at(MAGIC.len());
-    (magic == MAGIC && checksum == Sha256::digest(code).as_slice()).then_some(code)
+/// Bit by bit: the whole of it is nowhere in memory.
+fn is_intact(file: &mut fs::File) -> std::io::Result<bool> {
+    let Some(mut rest) = usize::try_from(file.metadata()?.len()).unwrap_or(0).checked_sub(TRAILER) else {
+        return Ok(false);
+    };
+    let (mut hasher, mut buffer) = (Sha256::new(), vec![0; 64 << 10]);
+    while rest > 0 {
+        let (part, _) = buffer.split_at_mut(rest.min(64 << 10));
+        file.read_exact(part)?;
+        hasher.update(&*part);
+        rest -= part.len();
+    }
+    let mut trailer = [0; TRAILER];
+    file.read_exact(&mut trailer)?;
+    let (checksum, magic) = trailer.split_at(32);
+    Ok(magic == MAGIC && checksum == hasher.finalize().as_slice())
 }
 
 /// `DefaultHasher` may change with the compiler, and names of files outlive it.

@@ -2,7 +2,7 @@
 
 use crate::{
     CONTRACT, CallError, Engine, Plugin, SIMULATION, bindings,
-    cache::hex,
+    cache::{Cache, hex},
     call::Guard,
     describe::{self, Described},
     plugin::{Durations, Exports, Inner, Tuning},
@@ -68,12 +68,15 @@ pub enum Refusal {
 pub(crate) fn load(engine: &Engine, origin: &str, wasm: &[u8]) -> Result<Plugin, Refusal> {
     must_be_a_component(wasm)?;
     let digest = hex(&Sha256::digest(wasm));
-    let component = compiled(engine, &digest, wasm)?;
+    let Compiled { component, mapped } = compiled(engine, &digest, wasm)?;
     let component = without_imports(engine, &component)?;
     let exports = exports(engine, &component)?;
     let lane = engine.new_lane();
     let descriptor =
         describe::ask(engine, lane, &component, &exports.describe).map_err(Refusal::Undescribed)?;
+    if mapped {
+        Cache::release(component.component());
+    }
     let Described { types, config } = describe::check(&descriptor)?;
     let durations = Durations::of(&descriptor.name);
     let engine = engine.clone();
@@ -101,9 +104,17 @@ fn must_be_a_component(wasm: &[u8]) -> Result<(), Refusal> {
     }
 }
 
-fn compiled(engine: &Engine, digest: &str, wasm: &[u8]) -> Result<Component, Refusal> {
+struct Compiled {
+    component: Component,
+    /// It came from the cache, whose file it is a mapping of.
+    mapped: bool,
+}
+
+fn compiled(engine: &Engine, digest: &str, wasm: &[u8]) -> Result<Compiled, Refusal> {
     let kept = |engine: &Engine, digest: &str| {
-        engine.inner.cache.as_ref().and_then(|cache| cache.load(&engine.inner.wasmtime, digest))
+        let cache = engine.inner.cache.as_ref()?;
+        let component = cache.load(&engine.inner.wasmtime, digest)?;
+        Some(Compiled { component, mapped: true })
     };
     if let Some(component) = kept(engine, digest) {
         return Ok(component);
@@ -120,8 +131,10 @@ fn compiled(engine: &Engine, digest: &str, wasm: &[u8]) -> Result<Component, Ref
             // finds it.
             if let (Some(cache), 0) = (&engine.inner.cache, imports(&engine, &component).len()) {
                 cache.store(&digest, &component);
+                // From there, what isn't used takes no memory.
+                return Ok(kept(&engine, &digest).unwrap_or(Compiled { component, mapped: false }));
             }
-            Ok::<_, wasmtime::Error>(component)
+            Ok::<_, wasmtime::Error>(Compiled { component, mapped: false })
         }
     };
     let compiled = engine.inner.compiler.run(digest, work)?;

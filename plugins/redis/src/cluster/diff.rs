@@ -2,12 +2,9 @@
 
 use senren_plugin::FORBIDDEN_CHANGE;
 use senren_plugin::prelude::*;
-use senren_plugin::wit::FieldChange;
 
 use super::Spec;
 use crate::fields::release;
-
-const MEMORY: &str = "/memory_mb";
 
 /// Corrects what the effects of the single fields add up to.
 pub(crate) fn diff(change: &mut Change, current: &Spec, desired: &Spec) -> Result<(), Fault> {
@@ -30,14 +27,7 @@ pub(crate) fn diff(change: &mut Change, current: &Spec, desired: &Spec) -> Resul
         ));
     }
     let (before, after) = (current.shard_memory_mb(), desired.shard_memory_mb());
-    let restarts = |field: &FieldChange| field.effect == Effect::RollingRestart.as_str();
-    let by_memory_alone =
-        change.fields.iter().filter(|field| restarts(field)).all(|field| field.path == MEMORY);
-    if before == after && change.touches(MEMORY) && by_memory_alone {
-        // As many more shards as there is more memory: nothing changes for those that exist.
-        change.disruptive = false;
-        change.summary = change.summary.replace("restarts one by one", "moves data between instances");
-    } else if before != after && !change.disruptive {
+    if before != after && !change.disruptive {
         // The total is the same, the parts are not.
         change.disruptive = true;
         change.summary.push_str(&format!(
@@ -92,9 +82,9 @@ mod tests {
     }
 
     #[test]
-    fn more_shards_move_data_and_restart_only_where_the_parts_change() {
-        let change = check(json!({}), json!({"shards": 4, "memory_mb": 256}), "update", false, false);
-        assert_eq!(change.summary, "memory_mb 192 → 256, shards 3 → 4: moves data between instances");
+    fn more_shards_move_data_and_restart_where_the_parts_change() {
+        // The schema's word for memory stands, though no shard's changes.
+        check(json!({}), json!({"shards": 4, "memory_mb": 256}), "update", true, false);
         let change = check(json!({}), json!({"shards": 4}), "update", true, false);
         assert!(change.summary.ends_with("from 64 to 48 MB: restarts one by one"), "{}", change.summary);
         let effects: Vec<_> = change.fields.iter().map(|field| field.effect.as_str()).collect();

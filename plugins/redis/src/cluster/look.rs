@@ -99,7 +99,7 @@ impl Node {
     fn parse(line: &str) -> Option<(Self, bool)> {
         let mut fields = line.split_whitespace();
         let id = fields.next().filter(|id| id.len() == 40)?;
-        let (address, aside) = fields.next()?.split_once(',').map_or_else(|| (line, ""), |both| both);
+        let (address, aside) = fields.next()?.split_once(',').unwrap_or((line, ""));
         let address = if aside.is_empty() { line.split_whitespace().nth(1)? } else { address };
         let host = aside.split(',').next().unwrap_or_default();
         let flags: Vec<&str> = fields.next()?.split(',').collect();

@@ -115,7 +115,7 @@ impl<B: Backend> Host<B> {
         self.spec = serde_json::from_str(&admitted).unwrap();
     }
 
-    pub(super) fn status(&self) -> &senren_plugin::wit::Status {
+    pub(super) fn status(&self) -> &Status {
         &self.last.as_ref().unwrap().status
     }
 

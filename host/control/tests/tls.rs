@@ -3,14 +3,17 @@
 
 use std::{fs, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use senren_api::v1::{ListRegionsRequest, control_plane_client::ControlPlaneClient};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use senren_api::v1::{
+    ApplyStateRequest, Database, ListHistoryRequest, ListRegionsRequest,
+    control_plane_client::ControlPlaneClient,
+};
 use senren_bus::MemoryBus;
 use senren_control::{Control, ControlConfig, tls::Files};
 use senren_localpg::{TestDatabase, test_database};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
 
@@ -23,7 +26,8 @@ fn authority() -> Authority {
 /// Certificate and key, PEM.
 fn signed_by(authority: &Authority) -> (String, String) {
     let key = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(vec!["senren.test".to_owned()]).unwrap();
+    let mut params = CertificateParams::new(vec!["senren.test".to_owned()]).unwrap();
+    params.distinguished_name.push(DnType::CommonName, "deploy-bot");
     (params.signed_by(&key, authority).unwrap().pem(), key.serialize_pem())
 }
 
@@ -51,8 +55,12 @@ async fn start(database: &TestDatabase, tls: Files) -> anyhow::Result<Control> {
     Control::start(config, Arc::new(MemoryBus::default()), CancellationToken::new()).await
 }
 
-/// Whether a client that trusts `authority` gets an answer.
-async fn answers(addr: SocketAddr, authority: &Authority, identity: Option<(String, String)>) -> bool {
+/// A client that trusts `authority`, if it is let in.
+async fn client(
+    addr: SocketAddr,
+    authority: &Authority,
+    identity: Option<(String, String)>,
+) -> Option<ControlPlaneClient<Channel>> {
     let mut tls = ClientTlsConfig::new()
         .ca_certificate(Certificate::from_pem(authority.pem()))
         .domain_name("senren.test");
@@ -60,8 +68,12 @@ async fn answers(addr: SocketAddr, authority: &Authority, identity: Option<(Stri
         tls = tls.identity(Identity::from_pem(cert, key));
     }
     let endpoint = Endpoint::from_shared(format!("https://{addr}")).unwrap().tls_config(tls).unwrap();
-    let Ok(channel) = endpoint.connect().await else { return false };
-    ControlPlaneClient::new(channel).list_regions(ListRegionsRequest {}).await.is_ok()
+    let mut client = ControlPlaneClient::new(endpoint.connect().await.ok()?);
+    client.list_regions(ListRegionsRequest {}).await.is_ok().then_some(client)
+}
+
+async fn answers(addr: SocketAddr, authority: &Authority, identity: Option<(String, String)>) -> bool {
+    client(addr, authority, identity).await.is_some()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -99,7 +111,18 @@ async fn where_clients_need_a_certificate_nobody_else_gets_in() {
     let tls = Files { tls_client_ca_file: Some(dir.path().join("clients.pem")), ..files(dir.path()) };
     let control = start(&database, tls).await.unwrap();
     let addr = control.addr();
-    assert!(answers(addr, &server, Some(signed_by(&clients))).await);
+    let mut bot = client(addr, &server, Some(signed_by(&clients))).await.expect("somebody whom we know");
+    let database = Database {
+        name: "a".into(),
+        r#type: "redis".into(),
+        regions: vec!["aws:r".into()],
+        ..Database::default()
+    };
+    let databases = vec![database];
+    let request = ApplyStateRequest { databases, author: "the boss".into(), ..Default::default() };
+    bot.apply_state(request).await.unwrap();
+    let history = bot.list_history(ListHistoryRequest::default()).await.unwrap().into_inner();
+    assert_eq!(history.entries[0].author, "deploy-bot", "whatever it calls itself");
     assert!(!answers(addr, &server, Some(signed_by(&server))).await);
     assert!(!answers(addr, &server, None).await);
 }

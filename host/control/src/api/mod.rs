@@ -4,6 +4,7 @@
 
 mod answer;
 mod apply;
+mod caller;
 mod check;
 mod error;
 mod held;
@@ -169,7 +170,9 @@ impl ControlPlane for Api {
         &self,
         request: Request<ApplyStateRequest>,
     ) -> Result<Response<ApplyStateResponse>, Status> {
-        let (api, request) = (self.clone(), request.into_inner());
+        let author = caller::author(&request, &request.get_ref().author);
+        let (api, mut request) = (self.clone(), request.into_inner());
+        request.author = author;
         revising("ApplyState", async move { api.apply(request).await }).await
     }
 
@@ -198,7 +201,9 @@ impl ControlPlane for Api {
         &self,
         request: Request<RollbackStateRequest>,
     ) -> Result<Response<ApplyStateResponse>, Status> {
-        let (api, request) = (self.clone(), request.into_inner());
+        let author = caller::author(&request, &request.get_ref().author);
+        let (api, mut request) = (self.clone(), request.into_inner());
+        request.author = author;
         revising("RollbackState", async move { api.rollback(request).await }).await
     }
 
@@ -206,7 +211,9 @@ impl ControlPlane for Api {
         &self,
         request: Request<ConfirmHeldRequest>,
     ) -> Result<Response<ConfirmHeldResponse>, Status> {
-        let (api, request) = (self.clone(), request.into_inner());
+        let author = caller::author(&request, &request.get_ref().author);
+        let (api, mut request) = (self.clone(), request.into_inner());
+        request.author = author;
         revising("ConfirmHeld", async move { api.confirm(request).await }).await
     }
 
@@ -214,7 +221,9 @@ impl ControlPlane for Api {
         &self,
         request: Request<ForceDeleteRequest>,
     ) -> Result<Response<ForceDeleteResponse>, Status> {
-        let (api, request) = (self.clone(), request.into_inner());
+        let author = caller::author(&request, &request.get_ref().author);
+        let (api, mut request) = (self.clone(), request.into_inner());
+        request.author = author;
         revising("ForceDelete", async move { api.force_delete(request).await }).await
     }
 

@@ -41,14 +41,28 @@ use senren_engine::{Call, Engine, Plugin};
 /// Runs the checks on the component in `wasm`; `origin` is where it is from, for messages. Only those that `only` names,
 /// where it names any, with what they build on. Blocks, and uses every processor. Fails only where the machine does, never
 /// because of the plugin.
-pub fn check(engine: &Engine, origin: &str, wasm: &[u8], only: &[&Check]) -> anyhow::Result<Report> {
+///
+/// `progress` is told of each check when it is done.
+pub fn check(
+    engine: &Engine,
+    origin: &str,
+    wasm: &[u8],
+    only: &[&Check],
+    progress: &mut dyn FnMut(&Facts, &Verdict),
+) -> anyhow::Result<Report> {
     let started = Instant::now();
     let (plugin, mut verdicts) = load::load(engine, origin, wasm);
     let facts = Facts::of(origin, wasm, plugin.as_ref());
     let wanted = |check: &Check| only.is_empty() || only.iter().any(|one| one.name == check.name);
+    let mut tell = |verdict: &Verdict| {
+        if wanted(verdict.check) {
+            progress(&facts, verdict);
+        }
+    };
+    verdicts.iter().for_each(&mut tell);
     match plugin {
-        Some(plugin) => checks::run(&plugin, engine.limits(), &wanted, &mut verdicts)?,
-        None => checks::skip_all("the plugin can't be loaded", &mut verdicts),
+        Some(plugin) => checks::run(&plugin, engine.limits(), &wanted, &mut verdicts, &mut tell)?,
+        None => checks::skip_all("the plugin can't be loaded", &mut verdicts, &mut tell),
     }
     verdicts.retain(|verdict| wanted(verdict.check));
     Ok(Report { facts, verdicts, seconds: started.elapsed().as_secs_f64() })

@@ -51,7 +51,7 @@ const CAUGHT: [(&str, &str, &str); 25] = [
 ];
 
 fn report(bug: &str) -> Report {
-    check(&ENGINE, bug, &bugs::with(&COMPONENT, bug).unwrap(), &[]).unwrap()
+    check(&ENGINE, bug, &bugs::with(&COMPONENT, bug).unwrap(), &[], &mut |_, _| {}).unwrap()
 }
 
 fn failed(report: &Report) -> BTreeSet<&str> {
@@ -129,13 +129,13 @@ fn what_is_no_plugin_is_told_by_what_it_is() {
         ("(component)", "world", "exports nothing"),
         ("(module)", "world", "core module"),
     ] {
-        let report = check(&ENGINE, "test", &wat::parse_str(wat).unwrap(), &[]).unwrap();
+        let report = check(&ENGINE, "test", &wat::parse_str(wat).unwrap(), &[], &mut |_, _| {}).unwrap();
         assert_eq!(failed(&report), BTreeSet::from([caught]), "{wat}");
         assert!(texts(&report).iter().any(|text| text.contains(says)), "{wat}: {:?}", texts(&report));
         let rest = report.verdicts.iter().filter(|verdict| verdict.check.name != caught);
         let passed = rest.filter(|verdict| matches!(verdict.outcome, Outcome::Passed { .. })).count();
         assert!(passed <= 1, "only what was looked at before has passed");
     }
-    let report = check(&ENGINE, "test", b"#!/bin/sh", &[]).unwrap();
+    let report = check(&ENGINE, "test", b"#!/bin/sh", &[], &mut |_, _| {}).unwrap();
     assert_eq!(failed(&report), BTreeSet::from(["world"]));
 }

@@ -1,15 +1,14 @@
-//! What an author of plugins does with the binary, from nothing to a live resource.
+//! What an author of plugins does with the binary. The guide itself is run as it is written by `docs`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
 
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
 };
 
-use common::{Ended, run};
+use common::run;
 use senren_plugin_wrong::bugs;
 use serde_json::Value;
 
@@ -23,39 +22,6 @@ fn wrong(dir: &Path, bug: &str) -> String {
     let path = dir.join(format!("{bug}.wasm"));
     fs::write(&path, bugs::with(&fs::read(component).unwrap(), bug).unwrap()).unwrap();
     path.to_str().unwrap().to_owned()
-}
-
-/// The commands of a document that is Markdown: its blocks of `sh`.
-fn commands(document: &str) -> Vec<String> {
-    let blocks = document.split("\n```sh\n").skip(1);
-    blocks.map(|block| block.split_once("\n```").unwrap().0.to_owned()).collect()
-}
-
-#[test]
-fn the_guide_leads_from_nothing_to_a_live_resource_as_it_is_written() {
-    let guide = fs::read_to_string(root().join("docs/plugin-authors.md")).unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    let bin = Path::new(env!("CARGO_BIN_EXE_senren")).parent().unwrap();
-    let path = format!("{}:{}", bin.display(), env::var("PATH").unwrap());
-    // One shell after the other would forget where it was.
-    let script = format!("set -eu\n{}", commands(&guide).join("\n"));
-    let mut shell = Command::new("bash");
-    shell.args(["-c", &script]).current_dir(dir.path()).env("PATH", path).stdin(Stdio::null());
-    shell.env("SENREN_DEV_DATA", dir.path().join("data")).env("LISTEN_ADDR", common::free_addr().to_string());
-    // What is compiled for it is kept; the crates it needs are those that the SDK here was built with.
-    let target =
-        PathBuf::from(env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| root().join("target").into()));
-    shell.env("CARGO_TARGET_DIR", target.join("new-plugin")).env("CARGO_NET_OFFLINE", "true");
-    for (name, _) in env::vars().filter(|(name, _)| {
-        ["CARGO_UNSTABLE_", "CARGO_RESOLVER_", "__CARGO_"].iter().any(|prefix| name.starts_with(prefix))
-    }) {
-        shell.env_remove(name);
-    }
-    let ended: Ended = shell.output().unwrap().into();
-    assert_eq!(ended.status, Some(0), "{}{}", ended.stdout, ended.stderr);
-    for part in ["type memcached: MemcachedDatabase", "orders", "reconcile, at rest"] {
-        assert!(ended.stdout.contains(part), "no {part:?} in:\n{}{}", ended.stdout, ended.stderr);
-    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::{
     time,
     world::{
         Recorded, Setup, Unrest, World,
-        life::{Life, deleted},
+        life::{Repeated, deleted},
     },
 };
 
@@ -73,40 +73,52 @@ pub(crate) fn converges(subject: &Subject, findings: &mut Findings) -> anyhow::R
 }
 
 pub(crate) fn quiet(subject: &Subject, findings: &mut Findings) -> anyhow::Result<()> {
-    let life = subject.life()?;
-    findings.cases += life.later.len();
-    if life.needless.is_empty() {
-        return Ok(());
+    for repeated in &subject.life()?.repeated {
+        findings.cases += repeated.calls.len();
+        findings.tried(restless(subject, repeated));
     }
-    let writes: BTreeSet<&str> = life.needless.iter().map(String::as_str).collect();
-    let message = format!(
-        "Reconciling it {} times when it was ready wrote {} times: {}.",
-        life.later.len(),
-        life.needless.len(),
-        writes.into_iter().collect::<Vec<_>>().join(", ")
-    );
-    let fix = "An outcome may depend on `now-ms` only where time itself matters, and never on how often it was called. \
-               Keep `status.details` still.";
-    let problem =
-        subject.problem(message, fix).after([first_step(subject), "wait until it is ready".to_owned()]);
-    let problem = match unlike(life) {
-        Some((recorded, difference)) => {
-            let wanted = format!("the same as a moment before; but {difference}");
-            shown_by_call(problem, Some(recorded), &wanted)
-        }
-        None => problem,
-    };
-    findings.tried(Some(problem));
     Ok(())
 }
 
-/// The first call of a resource at rest that was answered otherwise than the one before it, and how.
-fn unlike(life: &Life) -> Option<(&Recorded, String)> {
-    let answer = |recorded: &Recorded| {
-        recorded.1.as_ref().map_or_else(|error| Value::from(error.to_string()), readable::of)
+fn restless(subject: &Subject, repeated: &Repeated) -> Option<Problem> {
+    if repeated.needless.is_empty() {
+        return None;
+    }
+    let writes: BTreeSet<&str> = repeated.needless.iter().map(String::as_str).collect();
+    let writes: Vec<&str> = writes.into_iter().collect();
+    let message = format!(
+        "When it was ready, {} wrote {} times: {}.",
+        repeated.what,
+        repeated.needless.len(),
+        writes.join(", ")
+    );
+    let fix = "An outcome may depend on `now-ms` only where time itself matters, and never on how often it was called. Keep \
+               `status.details` still. While an ask has no answer yet, as after a restart, go on saying what `last-status` \
+               said.";
+    let steps = [first_step(subject), "wait until it is ready".to_owned(), repeated.what.to_owned()];
+    let problem = subject.problem(message, fix).after(steps);
+    Some(match unlike(repeated) {
+        Some((recorded, difference)) => {
+            let wanted = format!("the same as the call before it; but {difference}");
+            shown_by_call(problem, Some(recorded), &wanted)
+        }
+        None => problem,
+    })
+}
+
+/// The first call of a resource at rest that wants, or says, something else than the one before it.
+fn unlike(repeated: &Repeated) -> Option<(&Recorded, String)> {
+    let written = |recorded: &Recorded| match &recorded.1 {
+        Ok(outcome) => {
+            let senren_engine::wit::Outcome { children, secrets, status, events, .. } = outcome.clone();
+            readable::of(&serde_json::json!({
+                "children": children, "secrets": secrets, "status": status, "events": events,
+            }))
+        }
+        Err(error) => Value::from(error.to_string()),
     };
-    life.later.windows(2).find_map(|pair| {
-        let (before, after) = (answer(&pair[0]), answer(&pair[1]));
+    repeated.calls.windows(2).find_map(|pair| {
+        let (before, after) = (written(&pair[0]), written(&pair[1]));
         (before != after).then(|| (&pair[1], crate::world::snapshot::first_difference(&before, &after)))
     })
 }

@@ -74,6 +74,7 @@ pub(crate) fn run(
     limits: &Limits,
     wanted: &dyn Fn(&Check) -> bool,
     verdicts: &mut Vec<Verdict>,
+    tell: &mut dyn FnMut(&Verdict),
 ) -> anyhow::Result<()> {
     let subjects: Vec<Subject> =
         plugin.types().iter().map(|ty| Subject::new(plugin, ty, limits)).collect::<anyhow::Result<_>>()?;
@@ -87,17 +88,20 @@ pub(crate) fn run(
             Some(why) => Outcome::Skipped(why),
             None => judge(run, &subjects)?,
         };
-        verdicts.push(Verdict::new(check, outcome, started.elapsed().as_secs_f64()));
+        let verdict = Verdict::new(check, outcome, started.elapsed().as_secs_f64());
+        tell(&verdict);
+        verdicts.push(verdict);
     }
     sort(verdicts);
     Ok(())
 }
 
 /// The verdicts of everything that was not tried at all.
-pub(crate) fn skip_all(why: &str, verdicts: &mut Vec<Verdict>) {
-    for (name, _) in RUNS {
-        let check = Check::named(name);
-        verdicts.extend(check.map(|check| Verdict::new(check, Outcome::Skipped(why.to_owned()), 0.0)));
+pub(crate) fn skip_all(why: &str, verdicts: &mut Vec<Verdict>, tell: &mut dyn FnMut(&Verdict)) {
+    for check in RUNS.iter().filter_map(|(name, _)| Check::named(name)) {
+        let verdict = Verdict::new(check, Outcome::Skipped(why.to_owned()), 0.0);
+        tell(&verdict);
+        verdicts.push(verdict);
     }
     sort(verdicts);
 }

@@ -16,8 +16,8 @@ use crate::{
     },
 };
 
-/// Kinds that nobody has to bring back: claims keep data, and Secrets are the host's.
-const NOT_ITS_OWN: [&str; 2] = ["PersistentVolumeClaim", "Secret"];
+/// Kinds that nobody can bring back: claims, with their data.
+const NOT_ITS_OWN: [&str; 1] = ["PersistentVolumeClaim"];
 
 pub(crate) fn honest(subject: &Subject, findings: &mut Findings) -> anyhow::Result<()> {
     let pods = subject.life()?.objects.iter().filter(|object| object["kind"] == "Pod").count();

@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{checks::alone, subject::Subject, time};
 
-/// How often a resource at rest is reconciled again: half by the plane that knows it, half by one that doesn't.
-const REPEATS: usize = 100;
+/// How often a resource at rest is reconciled again, by each of two planes.
+const REPEATS: usize = 50;
 /// Time between two of these.
 const BETWEEN: Duration = Duration::from_secs(7);
 
@@ -29,14 +29,22 @@ pub(crate) struct Life {
     pub end: Snapshot,
     /// The objects of it, whole.
     pub objects: Vec<Value>,
-    /// What reconciling wrote after that, though there was nothing left to do.
-    pub needless: Vec<String>,
-    /// The calls that it was made of.
-    pub later: Vec<Recorded>,
+    /// Reconciling it again and again, by the plane that brought it about, and by one that knows nothing of it.
+    pub repeated: Vec<Repeated>,
     /// How its deletion came to an end, and what it left behind.
     pub deletion: Result<Vec<String>, String>,
     /// The last call before that.
     pub last: Option<Recorded>,
+}
+
+/// Reconciling a resource that is at rest.
+pub(crate) struct Repeated {
+    /// What it was, in words: `50 further reconciles`.
+    pub what: &'static str,
+    /// What was written, though there was nothing left to do.
+    pub needless: Vec<String>,
+    /// The last call before, and every call since.
+    pub calls: Vec<Recorded>,
 }
 
 /// Lives the life of the example.
@@ -58,31 +66,33 @@ async fn lived(subject: &Subject) -> anyhow::Result<Life> {
         rest,
         end: world.snapshot(),
         objects: world.objects().iter().map(|object| object.as_ref().clone()).collect(),
-        needless: vec![],
-        later: vec![],
+        repeated: vec![],
         deletion: Ok(vec![]),
         last: None,
     };
     if life.rest.is_err() {
         return Ok(life);
     }
-    life.needless = repeat(&mut world, REPEATS / 2).await;
+    life.repeated.push(repeat(&world, "50 further reconciles").await);
     world.restart(Crash::Never);
-    life.needless.extend(repeat(&mut world, REPEATS / 2).await);
-    life.later = world.calls().split_off(life.calls.len());
+    life.repeated.push(repeat(&world, "50 further reconciles by a host that was restarted").await);
     life.deletion = deleted(&world).await?;
     life.last = world.last_call();
     Ok(life)
 }
 
-async fn repeat(world: &mut World<'_>, times: usize) -> Vec<String> {
-    let before = world.tap.writes().len();
-    for _ in 0..times {
+async fn repeat(world: &World<'_>, what: &'static str) -> Repeated {
+    let (calls, writes) = (world.calls().len(), world.tap.writes().len());
+    for _ in 0..REPEATS {
         // What fails now did not fail before, and writes why.
         let _ = world.step().await;
         world.pass(BETWEEN).await;
     }
-    world.tap.writes().split_off(before)
+    Repeated {
+        what,
+        needless: world.tap.writes().split_off(writes),
+        calls: world.calls().split_off(calls.saturating_sub(1)),
+    }
 }
 
 /// Deletes the resource. What it leaves behind, or why it doesn't go.

@@ -262,13 +262,18 @@ impl<'a> World<'a> {
                 break;
             }
             pause = (pause * 2).min(LOOK);
-            let waits = next.is_some() || self.reconciler.next_due(&self.key).is_some();
-            self.wait(if waits { pause } else { REST }).await;
+            self.wait([next, self.due()].into_iter().flatten().min().unwrap_or(REST)).await;
         }
         if most.is_none() && moved.elapsed() < REST {
             return Err(Unrest::Restless(self.tap.latest()));
         }
         Ok(Rest::Still(self.status().await.unwrap_or_default()))
+    }
+
+    /// When something that the plugin asked for is to be done.
+    fn due(&self) -> Option<Duration> {
+        let due = self.reconciler.next_due(&self.key)?;
+        Some(Duration::from_millis(due.saturating_sub(millis(self.clock.now()))).max(FIRST_LOOK))
     }
 
     /// What the plugin was last told by its asks.
@@ -280,7 +285,7 @@ impl<'a> World<'a> {
 
     /// Lets so much time pass, or less where something changes.
     async fn wait(&self, longest: Duration) {
-        let (before, until) = (self.sim.store().revision(), Instant::now() + longest);
+        let (before, until) = (self.sim.store().revision(), Instant::now() + longest.min(REST));
         let mut nap = FIRST_LOOK;
         while self.sim.store().revision() == before && Instant::now() < until {
             tokio::time::sleep(nap.min(until - Instant::now())).await;

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use senren_conformance::{CHECKS, Check, Outcome, Report, Verdict, check, closest};
+use senren_conformance::{CHECKS, Check, Facts, Outcome, Report, Verdict, check, closest};
 use serde_json::json;
 
 use super::{Given, engine, size};
@@ -70,11 +70,20 @@ pub fn run(args: &CheckArgs) -> Result<(), Failure> {
     }
     let given = args.files.iter().map(|file| Given::read(file)).collect::<Result<Vec<_>, _>>()?;
     let engine = engine()?;
-    let mut reports = vec![];
+    let (mut reports, colour) = (vec![], colour(Stream::Out));
     for given in &given {
-        let report = check(&engine, &given.origin(), &given.wasm, &args.only)?;
+        let mut told = false;
+        let mut progress = |facts: &Facts, verdict: &Verdict| {
+            if args.output == CheckOutput::Text {
+                // Whoever stopped reading is noticed at the end.
+                let _ = if told { Ok(()) } else { print(&head(facts)) };
+                let _ = print(&line(verdict, colour));
+                told = true;
+            }
+        };
+        let report = check(&engine, &given.origin(), &given.wasm, &args.only, &mut progress)?;
         if args.output == CheckOutput::Text {
-            print(text(&report, colour(Stream::Out)).trim_end())?;
+            print(&explained(&report, colour))?;
         }
         reports.push(report);
     }
@@ -103,24 +112,23 @@ fn list(output: CheckOutput) -> Result<(), Failure> {
     print(&texts.collect::<Vec<_>>().join("\n"))
 }
 
-/// The report for people.
-fn text(report: &Report, colour: bool) -> String {
-    let facts = &report.facts;
-    let mut text = match (&facts.name, &facts.version) {
+fn head(facts: &Facts) -> String {
+    match (&facts.name, &facts.version) {
         (Some(name), Some(version)) => format!("{name} {version}, {}", size(facts.bytes)),
         _ => format!("{}, {}", facts.origin, size(facts.bytes)),
-    };
-    text.push('\n');
-    for verdict in &report.verdicts {
-        text.push_str(&line(verdict, colour));
     }
+}
+
+/// What is wrong, for people, and the sum of it all.
+fn explained(report: &Report, colour: bool) -> String {
+    let mut text = String::new();
     for (check, problem) in report.failures() {
         let head = Paint::Bad.on(check.name, colour);
         // Writing to a String can't fail.
-        let _ = write!(text, "\n{head}: {}\n  why:      {}\n  {problem}\n", check.demands, check.why);
+        let _ = write!(text, "\n{head}: {}\n  why:      {}\n  {problem}\n\n", check.demands, check.why);
     }
     let (passed, failed, skipped) = report.counts();
-    let _ = writeln!(text, "{passed} passed, {failed} failed, {skipped} skipped in {:.1} s", report.seconds);
+    let _ = write!(text, "{passed} passed, {failed} failed, {skipped} skipped in {:.1} s", report.seconds);
     text
 }
 
@@ -131,7 +139,7 @@ fn line(verdict: &Verdict, colour: bool) -> String {
         Outcome::Skipped(why) => ("-", Paint::Moving, why.clone()),
     };
     let mark = paint.on(&format!("{mark:<6}"), colour);
-    format!("  {mark} {:<17} {told}\n", verdict.check.name)
+    format!("  {mark} {:<17} {told}", verdict.check.name).trim_end().to_owned()
 }
 
 /// Writes `<check>-<number>.json` for every failure that a call shows.

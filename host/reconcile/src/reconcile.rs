@@ -61,10 +61,13 @@ pub struct Reconciler {
     cache: Arc<Cache>,
     asks: Asks,
     plane_labels: BTreeMap<String, String>,
-    /// Types that were ever served here: their resources exist whether or not a plugin does.
-    types: RwLock<HashMap<String, Arc<wit::ResourceType>>>,
+    /// Types that were ever served here: their resources exist whether or not a plugin does. Replaced whole, so that
+    /// nobody reads them under a lock: a second read inside a first would wait for a writer that waits for the first.
+    types: RwLock<Arc<Types>>,
     memos: Mutex<HashMap<Key, Memo>>,
 }
+
+type Types = HashMap<String, Arc<wit::ResourceType>>;
 
 /// Kinds whose objects the host itself has to see.
 pub(crate) fn host_kinds() -> [ApiKind; 3] {
@@ -144,16 +147,21 @@ impl Reconciler {
     }
 
     pub(crate) fn add_type(&self, resource_type: &wit::ResourceType) {
-        self.types.write().insert(resource_type.name.clone(), Arc::new(resource_type.clone()));
+        let mut types = self.types.write();
+        Arc::make_mut(&mut types).insert(resource_type.name.clone(), Arc::new(resource_type.clone()));
+    }
+
+    fn types(&self) -> Arc<Types> {
+        self.types.read().clone()
     }
 
     pub(crate) fn type_names(&self) -> Vec<String> {
-        self.types.read().keys().cloned().collect()
+        self.types().keys().cloned().collect()
     }
 
     /// Every resource of a type that the watches have delivered.
     pub(crate) fn keys(&self, type_name: &str) -> Vec<Key> {
-        let Some(kind) = self.types.read().get(type_name).map(|wit| kind_of(wit)) else { return vec![] };
+        let Some(kind) = self.types().get(type_name).map(|wit| kind_of(wit)) else { return vec![] };
         let key = |object: &Arc<DynamicObject>| {
             let (namespace, name) = (object.metadata.namespace.clone()?, object.metadata.name.clone()?);
             Some(Key { type_name: type_name.to_owned(), namespace, name })
@@ -168,8 +176,7 @@ impl Reconciler {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
         };
-        self.types
-            .read()
+        self.types()
             .keys()
             .map(key)
             .filter(|key| self.cached(key).is_some() || self.memos.lock().contains_key(key))
@@ -183,7 +190,7 @@ impl Reconciler {
 
     /// What the watches have delivered of a resource.
     fn cached(&self, key: &Key) -> Option<Arc<DynamicObject>> {
-        let kind = self.types.read().get(&key.type_name).map(|wit| kind_of(wit))?;
+        let kind = self.types().get(&key.type_name).map(|wit| kind_of(wit))?;
         self.cache.get(&key.namespace, &key.name, &ObjectId::new(kind, &key.name))
     }
 
@@ -259,7 +266,7 @@ impl Reconciler {
 
     /// As [`Self::reconcile`], with what the watches have delivered.
     pub(crate) async fn reconcile_cached(&self, key: &Key) -> Result<Option<Duration>, Failure> {
-        let Some(resource_type) = self.types.read().get(&key.type_name).cloned() else { return Ok(None) };
+        let Some(resource_type) = self.types().get(&key.type_name).cloned() else { return Ok(None) };
         let kind = kind_of(&resource_type);
         let kinds = self.watched_kinds(&resource_type);
         // The first complete list brings everything up again.

@@ -61,8 +61,8 @@ impl Template {
     pub(crate) fn of(input: &Input<Spec, Config>, names: &Names) -> Self {
         let seeds: Vec<_> =
             (0..SEEDS).map(|n| format!("{}.{}", pod(input, n), input.dns(&names.nodes))).collect();
-        // The uid, so that nodes never join those of another cluster that once had their addresses.
-        let cluster = format!("{}-{}", input.name, checksum(&[&input.raw.uid]));
+        // Nodes never join those of another cluster, whosever addresses they come to have.
+        let cluster = format!("{}-{}", input.name, checksum(&[&input.raw.region, input.namespace]));
         let conf = conf::aerospike_conf(&cluster, &input.spec, &seeds);
         let pod = pod_spec(input, names);
         let checksum = checksum(&[&conf, START, &pod.to_string()]);

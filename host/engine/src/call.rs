@@ -158,7 +158,12 @@ where
     instance
         .get_typed_func::<P, R>(&mut *store, export)
         .and_then(|function| function.call(&mut *store, params))
-        .map_err(|error| known(&error, limits).unwrap_or_else(|| unreadable(&error, limits)))
+        .map_err(|error| failed(&error, limits))
+}
+
+/// What went wrong with a call.
+pub(crate) fn failed(error: &wasmtime::Error, limits: &Limits) -> CallError {
+    known(error, limits).unwrap_or_else(|| unreadable(error, limits))
 }
 
 fn known(error: &wasmtime::Error, limits: &Limits) -> Option<CallError> {

@@ -5,16 +5,16 @@
 
 use crate::{
     CallError, Plugin,
+    bindings::{self, exports::senren::plugin::controller::Guest as Controller},
     call::{self, Guard},
     config::Limits,
-    plugin::Exports,
     pool::Conduct,
     wit,
 };
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
-use wasmtime::{Store, component::Instance};
+use wasmtime::Store;
 
 /// A call of one of a plugin's functions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -74,7 +74,7 @@ impl Plugin {
         let (answer, answered) = oneshot::channel();
         let (inner, tuning) = (self.inner.clone(), self.tuning.clone());
         let job = Box::new(move || {
-            let session = run(&inner.component, &inner.exports, &tuning.limits, calls);
+            let session = run(&inner.component, &tuning.limits, calls);
             let conduct = match session.as_ref().map(|session| session.answers.last()) {
                 Ok(Some(Err(error))) => error.conduct(),
                 Ok(_) => Conduct::Answered,
@@ -95,16 +95,20 @@ impl Plugin {
 
 fn run(
     component: &wasmtime::component::InstancePre<Guard>,
-    exports: &Exports,
     limits: &Limits,
     calls: Vec<Call>,
 ) -> Result<Session, CallError> {
     let (mut store, instance) = call::instantiate(component, limits)?;
+    // Looked up once, as their types were compared once, when the plugin was loaded.
+    let exports =
+        bindings::Plugin::new(&mut store, &instance).map_err(|error| call::failed(&error, limits))?;
+    let controller = exports.senren_plugin_controller();
     let mut session = Session { answers: vec![], durations: vec![], memory_bytes: 0 };
     for call in calls {
         store.set_epoch_deadline(crate::epoch::ticks(limits.deadline));
+        store.set_hostcall_fuel(limits.output_bytes);
         let started = Instant::now();
-        let answer = answer(&mut store, &instance, exports, limits, call);
+        let answer = answer(&mut store, controller, call).map_err(|error| call::failed(&error, limits));
         session.durations.push(started.elapsed());
         let failed = answer.is_err();
         session.answers.push(answer);
@@ -116,33 +120,16 @@ fn run(
     Ok(session)
 }
 
-fn answer(
-    store: &mut Store<Guard>,
-    instance: &Instance,
-    exports: &Exports,
-    limits: &Limits,
-    call: Call,
-) -> Result<Answer, CallError> {
+fn answer(store: &mut Store<Guard>, controller: &Controller, call: Call) -> wasmtime::Result<Answer> {
     Ok(match call {
-        Call::Describe {} => {
-            let (descriptor,): (wit::Descriptor,) =
-                call::call_in(store, instance, &exports.describe, limits, ())?;
-            Answer::Describe(descriptor.into())
-        }
+        Call::Describe {} => Answer::Describe(controller.call_describe(store)?.into()),
         Call::Admit { resource_type, spec } => {
-            let params = (resource_type, spec);
-            let (admitted,) = call::call_in(store, instance, &exports.admit, limits, params)?;
-            Answer::Admit(admitted)
+            Answer::Admit(controller.call_admit(store, &resource_type, &spec)?)
         }
         Call::Diff { resource_type, current, desired } => {
-            let params = (resource_type, current, desired);
-            let (change,) = call::call_in(store, instance, &exports.diff, limits, params)?;
-            Answer::Diff(change)
+            let (current, desired) = (current.as_ref(), desired.as_ref());
+            Answer::Diff(controller.call_diff(store, &resource_type, current, desired)?)
         }
-        Call::Reconcile(input) => {
-            let (outcome,): (Result<wit::Outcome, wit::Fault>,) =
-                call::call_in(store, instance, &exports.reconcile, limits, (*input,))?;
-            Answer::Reconcile(outcome.into())
-        }
+        Call::Reconcile(input) => Answer::Reconcile(controller.call_reconcile(store, &input)?.into()),
     })
 }

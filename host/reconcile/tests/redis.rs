@@ -156,11 +156,17 @@ async fn what_others_change_or_delete_is_put_right() {
     let api = cluster.api("ConfigMap");
     api.patch("cache-config", &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
     cluster.delete("Service", "cache-nodes").await;
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    until_quiet(&plane.tap).await;
-    let config = cluster.get("ConfigMap", "cache-config").await.unwrap();
-    assert!(config.data["data"]["redis.conf"].as_str().unwrap().contains("maxmemory 64mb"), "{config:#?}");
-    assert_eq!(cluster.names("Service").await, ["cache", "cache-nodes"]);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    loop {
+        let config = cluster.get("ConfigMap", "cache-config").await.unwrap();
+        let put_right = config.data["data"]["redis.conf"].as_str().unwrap().contains("maxmemory 64mb");
+        let services = cluster.names("Service").await;
+        if put_right && services == ["cache", "cache-nodes"] {
+            break;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{services:?}, {config:#?}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
     plane.stop().await;
 }
 

@@ -71,7 +71,7 @@ def endpoint() -> Iterator[str]:
 
 
 def _wait_for_regions(process: subprocess.Popen[bytes], address: str, output: Path) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while time.monotonic() < deadline and process.poll() is None:
         if "From a second terminal" in output.read_text():
             return

@@ -41,10 +41,10 @@ pub(crate) fn of(record: &impl Serialize) -> Value {
         }
     });
     // What `admit` answers is a document by itself.
-    if let Some(Value::String(text)) = value.pointer("/admit/Ok") {
-        if let Ok(document) = serde_json::from_str(text) {
-            value["admit"]["Ok"] = document;
-        }
+    if let Some(Value::String(text)) = value.pointer("/admit/Ok")
+        && let Ok(document) = serde_json::from_str(text)
+    {
+        value["admit"]["Ok"] = document;
     }
     value
 }

@@ -243,9 +243,8 @@ impl Pod {
     /// All of its containers run, ready or not: a command can be executed in them.
     pub fn running(&self) -> bool {
         let containers = &self.status.container_statuses;
-        let running = |container: &Container| {
-            container.state.waiting.is_none() && container.state.terminated.is_none()
-        };
+        let running =
+            |container: &Container| container.state.waiting.is_none() && container.state.terminated.is_none();
         !self.deleting && self.status.phase == "Running" && containers.iter().all(running)
     }
 

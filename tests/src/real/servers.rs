@@ -110,6 +110,7 @@ fn binary() -> PathBuf {
 }
 
 /// Runs `tests/<what>/start` and reads from it the setting that names the server.
+#[allow(clippy::zombie_processes)] // It runs for as long as we do, and ends with us.
 fn server(what: &str, variable: &str) -> String {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(what).join("start");
     let mut command = Command::new("setpriv");

@@ -191,10 +191,10 @@ fn unannounced(change: &wit::Change, before: &Objects, after: &Objects) -> Optio
         let replaced = before.iter().find(|(name, uid)| after.get(*name).is_some_and(|now| now != *uid));
         replaced.map(|(name, _)| name.clone())
     };
-    if !change.disruptive {
-        if let Some(pod) = other(&before.pods, &after.pods) {
-            return Some(format!("Pod {pod} was replaced"));
-        }
+    if !change.disruptive
+        && let Some(pod) = other(&before.pods, &after.pods)
+    {
+        return Some(format!("Pod {pod} was replaced"));
     }
     if !change.data_loss {
         if let Some(claim) = other(&before.claims, &after.claims) {

@@ -56,7 +56,7 @@ async fn lived(subject: &Subject) -> anyhow::Result<Life> {
     let mut world = World::start(subject, Setup::default()).await?;
     world.declare(&subject.example).await?;
     let rest = match world.settle().await {
-        Ok(Rest::Still(status)) => Ok(status),
+        Ok(Rest::Still(status)) => Ok(*status),
         Ok(Rest::Gone) => anyhow::bail!("a resource that nobody deleted is gone"),
         Err(unrest) => Err(unrest),
     };

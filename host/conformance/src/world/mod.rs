@@ -90,7 +90,7 @@ impl Recorder for Calls {
 #[derive(Debug)]
 pub(crate) enum Rest {
     /// It is there, and nothing changes any more.
-    Still(Status),
+    Still(Box<Status>),
     /// It is gone.
     Gone,
 }
@@ -267,7 +267,7 @@ impl<'a> World<'a> {
         if most.is_none() && moved.elapsed() < REST {
             return Err(Unrest::Restless(self.tap.latest()));
         }
-        Ok(Rest::Still(self.status().await.unwrap_or_default()))
+        Ok(Rest::Still(Box::new(self.status().await.unwrap_or_default())))
     }
 
     /// When something that the plugin asked for is to be done.

@@ -45,7 +45,8 @@ const AFTER_FAILURE: Duration = Duration::from_secs(1);
 pub(crate) fn reconcile(input: &Input<Spec, Config>) -> Result<Outcome, Fault> {
     let names = Names::of(input);
     let sets = SetSeen::all(input, &names);
-    let secret_version = input.secret_version(&names.secret);
+    // The host keeps a Secret that is no longer asked for; nothing may depend on that.
+    let secret_version = input.secret_version(&names.secret).filter(|_| input.spec.password);
     let waits_for_secret = input.spec.password && secret_version.is_none();
     let has_pods = !sets.is_empty() || input.last_phase().is_some_and(|phase| phase != "Pending");
 

@@ -22,7 +22,8 @@ struct Seen {
 /// See the module.
 pub(crate) fn reconcile(input: &Input<Spec, Config>) -> Result<Outcome, Fault> {
     let names = Names::of(input);
-    let secret_version = input.secret_version(&names.secret);
+    // The host keeps a Secret that is no longer asked for; nothing may depend on that.
+    let secret_version = input.secret_version(&names.secret).filter(|_| input.spec.password);
     let redis_conf = objects::redis_conf(&input.spec);
     let waits_for_secret = input.spec.password && secret_version.is_none();
 

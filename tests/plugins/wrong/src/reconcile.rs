@@ -33,7 +33,7 @@ impl Seen<'_> {
     fn ready_pods(&self) -> u64 {
         let Some(set) = self.find("StatefulSet") else { return 0 };
         let current = set["metadata"]["generation"] == set["status"]["observedGeneration"]
-            && set["metadata"]["annotations"]["spec"] == self.spec.to_string();
+            && set["metadata"]["annotations"]["spec"].as_str() == Some(&*self.spec.to_string());
         let revision = &set["status"]["updateRevision"];
         let ready = |object: &&Value| {
             let conditions = object["status"]["conditions"].as_array();

@@ -82,11 +82,11 @@ async fn a_plugin_that_owns_what_the_operator_does_not_allow_is_not_used() {
     let region = Running::with(config, living_cluster().await, MemoryBus::default());
     region.publish(1, &[redis("a", 1)]).await;
     region.until_line(1, "a 1 g1 Pending NoPlugin").await;
-    let problems = heartbeats(&region.bus).last().unwrap().problems.join("; ");
-    assert!(
-        problems.contains("does not allow: apps/v1/StatefulSet; add them to ALLOWED_KINDS"),
-        "{problems}"
-    );
+    let words = "does not allow: apps/v1/StatefulSet; add them to ALLOWED_KINDS";
+    until("the region says why", async || {
+        heartbeats(&region.bus).last().is_some_and(|beat| beat.problems.join("; ").contains(words))
+    })
+    .await;
     region.stop().await;
 }
 

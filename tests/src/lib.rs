@@ -8,6 +8,7 @@
 
 mod cluster;
 pub mod real;
+mod site;
 mod world;
 
 pub use cluster::Cluster;

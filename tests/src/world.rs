@@ -9,10 +9,7 @@ use std::{
 
 use senren_api::{
     RegionId,
-    v1::{
-        ApplyStateRequest, ApplyStateResponse, Database, GetStatusRequest, ResourceStatus,
-        WatchStatusRequest, control_plane_client::ControlPlaneClient, watch_status_response::Kind,
-    },
+    v1::{ApplyStateResponse, Database, ResourceStatus, control_plane_client::ControlPlaneClient},
 };
 use senren_bus::{Bus, MemoryBus};
 use senren_control::{Control, ControlConfig};
@@ -24,7 +21,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
-use crate::Cluster;
+use crate::{Cluster, site::Site};
 
 /// How long anything may take before a test gives up; never waited out when all is well.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -136,15 +133,12 @@ impl World {
 
     /// Declares everything that site `default` should have, whatever is lost by it.
     pub async fn apply(&self, databases: &[Database]) -> ApplyStateResponse {
-        let databases = databases.to_vec();
-        let request = ApplyStateRequest { databases, confirm_data_loss: true, ..Default::default() };
-        self.client().apply_state(request).await.unwrap().into_inner()
+        self.site().apply(databases).await
     }
 
     /// All of site `default`.
     pub async fn status(&self) -> Vec<ResourceStatus> {
-        let request = GetStatusRequest::default();
-        self.client().get_status(request).await.unwrap().into_inner().resources
+        self.site().status().await
     }
 
     /// One resource of site `default`.
@@ -154,58 +148,21 @@ impl World {
 
     /// Watches site `default` until `wanted` holds for all its resources, and returns them.
     pub async fn until(&self, what: &str, wanted: impl Fn(&[ResourceStatus]) -> bool) -> Vec<ResourceStatus> {
-        let mut seen: BTreeMap<(String, String), ResourceStatus> = BTreeMap::new();
-        let watched = tokio::time::timeout(PATIENCE, self.watch(&mut seen, wanted)).await;
-        assert!(watched.is_ok(), "not in time: {what}; last seen: {seen:#?}");
-        seen.into_values().collect()
-    }
-
-    async fn watch(
-        &self,
-        seen: &mut BTreeMap<(String, String), ResourceStatus>,
-        wanted: impl Fn(&[ResourceStatus]) -> bool,
-    ) {
-        let mut events =
-            self.client().watch_status(WatchStatusRequest::default()).await.unwrap().into_inner();
-        let mut synced = false;
-        while let Some(event) = events.message().await.unwrap() {
-            let kind = event.kind();
-            synced |= kind == Kind::Synced;
-            if let Some(status) = event.resource {
-                let key = (status.region.clone(), status.name.clone());
-                match kind {
-                    Kind::Removed => seen.remove(&key),
-                    _ => seen.insert(key, status),
-                };
-            }
-            let all: Vec<ResourceStatus> = seen.values().cloned().collect();
-            if synced && wanted(&all) {
-                return;
-            }
-        }
+        self.site().until(what, wanted).await
     }
 
     /// Until `count` resources are there, all ready as desired.
     pub async fn until_ready(&self, count: usize) -> Vec<ResourceStatus> {
-        let all_ready = |all: &[ResourceStatus]| all.len() == count && all.iter().all(|status| status.ready);
-        self.until(&format!("{count} ready resources"), all_ready).await
+        self.site().until_ready(count).await
     }
 
     /// Until the control plane has heard of every one of `regions`.
     pub async fn until_connected(&self, regions: &[&str]) {
-        let connected = async {
-            loop {
-                let known = self.client().list_regions(senren_api::v1::ListRegionsRequest {}).await.unwrap();
-                let known = known.into_inner().regions;
-                let up =
-                    |id: &&str| known.iter().any(|region| region.id == **id && region.phase == "Connected");
-                if regions.iter().all(up) {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, connected).await.expect("every region is heard of");
+        self.site().until_connected(regions).await;
+    }
+
+    fn site(&self) -> Site {
+        Site { client: self.client(), patience: PATIENCE }
     }
 }
 

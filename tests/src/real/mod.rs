@@ -10,12 +10,12 @@ mod servers;
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use senren_api::v1::{
-    ApplyStateRequest, ApplyStateResponse, Database, GetStatusRequest, ResourceStatus, WatchStatusRequest,
-    control_plane_client::ControlPlaneClient, watch_status_response::Kind,
+    ApplyStateResponse, Database, ResourceStatus, control_plane_client::ControlPlaneClient,
 };
 use senren_localpg::TestDatabase;
 use tonic::transport::Channel;
 
+use crate::site::Site;
 pub use servers::{Process, kafka, kubernetes, port, spawn};
 
 /// How long anything may take before a test gives up; never waited out when all is well.
@@ -116,69 +116,34 @@ impl Real {
         tokio::time::timeout(PATIENCE, connecting).await.expect("the control plane listens")
     }
 
-    /// Declares everything that site `default` should have.
+    /// Declares everything that site `default` should have, whatever is lost by it.
     pub async fn apply(&self, databases: &[Database]) -> ApplyStateResponse {
-        let request = ApplyStateRequest {
-            databases: databases.to_vec(),
-            confirm_data_loss: true,
-            ..Default::default()
-        };
-        self.client().await.apply_state(request).await.expect("the apply is taken").into_inner()
+        self.site().await.apply(databases).await
     }
 
     /// All of site `default`.
     pub async fn status(&self) -> Vec<ResourceStatus> {
-        let answer = self.client().await.get_status(GetStatusRequest::default()).await;
-        answer.expect("the status").into_inner().resources
+        self.site().await.status().await
     }
 
     /// Watches site `default` until `wanted` holds for all its resources, and returns them.
     pub async fn until(&self, what: &str, wanted: impl Fn(&[ResourceStatus]) -> bool) -> Vec<ResourceStatus> {
-        let mut seen: BTreeMap<(String, String), ResourceStatus> = BTreeMap::new();
-        let watching = async {
-            let mut events =
-                self.client().await.watch_status(WatchStatusRequest::default()).await.unwrap().into_inner();
-            let mut synced = false;
-            while let Some(event) = events.message().await.unwrap() {
-                let kind = event.kind();
-                synced |= kind == Kind::Synced;
-                if let Some(status) = event.resource {
-                    let key = (status.region.clone(), status.name.clone());
-                    match kind {
-                        Kind::Removed => seen.remove(&key),
-                        _ => seen.insert(key, status),
-                    };
-                }
-                if synced && wanted(&seen.values().cloned().collect::<Vec<_>>()) {
-                    return;
-                }
-            }
-        };
-        let watched = tokio::time::timeout(PATIENCE, watching).await;
-        assert!(watched.is_ok(), "not in time: {what}; last seen: {seen:#?}");
-        seen.into_values().collect()
+        self.site().await.until(what, wanted).await
     }
 
     /// Until `count` resources are there, all ready as desired.
     pub async fn until_ready(&self, count: usize) -> Vec<ResourceStatus> {
-        let all_ready = |all: &[ResourceStatus]| all.len() == count && all.iter().all(|status| status.ready);
-        self.until(&format!("{count} ready resources"), all_ready).await
+        self.site().await.until_ready(count).await
     }
 
     /// Until the control plane has heard of every region.
     pub async fn until_connected(&self) {
-        let connected = async {
-            loop {
-                let known = self.client().await.list_regions(senren_api::v1::ListRegionsRequest {}).await;
-                let known = known.expect("the regions").into_inner().regions;
-                let up = |id: &String| known.iter().any(|r| r.id == *id && r.phase == "Connected");
-                if self.regions.keys().all(up) {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, connected).await.expect("every region is heard of");
+        let regions: Vec<&str> = self.regions.keys().map(String::as_str).collect();
+        self.site().await.until_connected(&regions).await;
+    }
+
+    async fn site(&self) -> Site {
+        Site { client: self.client().await, patience: PATIENCE }
     }
 }
 

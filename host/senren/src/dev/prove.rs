@@ -131,7 +131,10 @@ pub async fn prove_replicas(
     loop {
         let tried = within(ONE_TRY, async {
             match Method::of(&status.r#type) {
-                Some(Method::Cluster) => cluster::prove_replicas(&access, value).await,
+                Some(Method::Cluster) => {
+                    let nodes = pods(place, status).await?.len();
+                    cluster::prove_replicas(&access, nodes, value).await
+                }
                 _ => standalone::prove_replicas(&access, value).await,
             }
         });
@@ -148,11 +151,17 @@ async fn within<T>(limit: Duration, work: impl Future<Output = anyhow::Result<T>
 
 /// Why its pods are no processes, where that is so.
 async fn simulated(place: &Place, status: &ResourceStatus) -> anyhow::Result<Option<String>> {
+    let mut conditions =
+        pods(place, status).await?.into_iter().filter_map(|pod| pod.status?.conditions).flatten();
+    Ok(conditions.find(|condition| condition.type_ == SIMULATED).and_then(|condition| condition.message))
+}
+
+/// Those that run it, without any that are being deleted.
+async fn pods(place: &Place, status: &ResourceStatus) -> anyhow::Result<Vec<Pod>> {
     let selector = format!("{}={},{}={}", names::APP_NAME, status.r#type, names::APP_INSTANCE, status.name);
     let pods: Api<Pod> = Api::namespaced(place.cluster.clone(), &place.namespace);
     let pods = pods.list(&ListParams::default().labels(&selector)).await.context("cannot list pods")?;
-    let mut conditions = pods.into_iter().filter_map(|pod| pod.status?.conditions).flatten();
-    Ok(conditions.find(|condition| condition.type_ == SIMULATED).and_then(|condition| condition.message))
+    Ok(pods.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect())
 }
 
 /// What a client needs: where, and with which password.

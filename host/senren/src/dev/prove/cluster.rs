@@ -40,21 +40,23 @@ pub(super) async fn prove(
     })
 }
 
-/// Reads `value` from every replica of every shard; false where there is none.
-pub(super) async fn prove_replicas(access: &Access, value: &str) -> anyhow::Result<bool> {
+/// Reads `value` from every replica of every shard; false where there is none. Each of `nodes` must have joined: a
+/// cluster serves every slot, and is ready, a moment before its last replica has found its primary.
+pub(super) async fn prove_replicas(access: &Access, nodes: usize, value: &str) -> anyhow::Result<bool> {
     let ranges = ranges(access).await?;
-    let mut any = false;
-    for shard in shards(&ranges)? {
+    let shards = shards(&ranges)?;
+    let joined = shards.len() + shards.iter().map(|shard| shard.replicas.len()).sum::<usize>();
+    ensure!(joined >= nodes, "only {joined} of its {nodes} nodes have joined");
+    for shard in &shards {
         for replica in &shard.replicas {
             let mut redis = access.connect(&replica.host, replica.port).await?;
             expect(&mut redis, &["READONLY"], "OK").await?;
             expect(&mut redis, &["GET", &key_in(shard)], value)
                 .await
                 .with_context(|| format!("replica {}:{}", replica.host, replica.port))?;
-            any = true;
         }
     }
-    Ok(any)
+    Ok(joined > shards.len())
 }
 
 async fn connect(access: &Access) -> anyhow::Result<ClusterConnection> {

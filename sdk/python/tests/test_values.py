@@ -8,7 +8,9 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Generator
 
+import grpc
 import pytest
 
 import senren
@@ -18,14 +20,18 @@ from senren import (
     FieldViolation,
     Hold,
     InvalidRequest,
+    NotConverged,
     Resource,
     ResourceChange,
     SenrenClient,
+    SenrenError,
     StatusEvent,
+    TimedOut,
 )
 from senren._channel import Certificates, open_channel, target
 from senren._convert import database as to_message
-from senren._wait import Goals
+from senren._wait import FAILED_GRACE, Goals
+from senren.errors import from_rpc
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -74,6 +80,22 @@ def test_who_changes_things_is_told_or_known(monkeypatch: pytest.MonkeyPatch) ->
     assert SenrenClient(author="x" * 200).author == "x" * 128
 
 
+def test_the_site_is_told_or_that_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SENREN_SITE", raising=False)
+    assert SenrenClient().site is None
+    monkeypatch.setenv("SENREN_SITE", "shop")
+    assert (SenrenClient().site, SenrenClient(site="other").site) == ("shop", "other")
+
+
+def test_a_closed_client_says_that_it_is() -> None:
+    with SenrenClient() as client:
+        pass
+    with pytest.raises(SenrenError, match="the client is closed"):
+        client.list_regions()
+    with pytest.raises(SenrenError, match="the client is closed"):
+        next(client.watch_status())
+
+
 def test_a_plan_is_of_one_thing_and_a_list_is_no_text() -> None:
     client = SenrenClient()
     with pytest.raises(TypeError, match="either"):
@@ -82,6 +104,9 @@ def test_a_plan_is_of_one_thing_and_a_list_is_no_text() -> None:
         client.plan([], rollback_to=1)
     with pytest.raises(TypeError, match="write a list"):
         client.get_status(names="cache")
+    # At once, not with the first event.
+    with pytest.raises(TypeError, match="write a list"):
+        client.watch_status(names="cache")
 
 
 def test_settings_are_keyword_arguments_or_a_spec() -> None:
@@ -107,6 +132,8 @@ def test_what_is_no_text_is_told_where_it_is_written() -> None:
         Database(5, "x", ["aws:r"])  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="regions: None is no text"):
         Database("a", "x", [None])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match="deletion_protection: 'no' is neither"):
+        Database("a", "x", ["aws:r"], deletion_protection="no")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="list of Database"):
         to_message({"name": "a"})  # type: ignore[arg-type]
 
@@ -172,6 +199,36 @@ def test_what_is_held_is_not_waited_for() -> None:
     failing = replace(change(), name="b")
     goals = Goals(ApplyResult("default", 2, (deletion, failing), ()))
     assert not goals.settled() and not goals.held()
+
+
+def test_what_failed_gets_a_while_and_is_not_asked_about_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    watches: list[float] = []
+
+    def watch(site: str, *, timeout: float) -> Generator[StatusEvent, None, None]:
+        watches.append(timeout)
+        yield event(phase="Failed")
+        yield event("synced")
+        raise TimedOut("nothing more came")
+
+    client = SenrenClient()
+    monkeypatch.setattr(client, "watch_status", watch)
+    gone = replace(change("deleted"), name="b")
+    with pytest.raises(NotConverged, match="aws:r  a: Failed") as caught:
+        client._wait(ApplyResult("default", 2, (change(), gone), ()), timeout=60)
+    assert len(watches) == 2 and watches[1] == FAILED_GRACE
+    assert [resource.name for resource in caught.value.resources] == ["a"]
+
+
+def test_a_failed_call_is_told_with_what_may_help() -> None:
+    class Failed:
+        def __init__(self, code: grpc.StatusCode, metadata: tuple[tuple[str, bytes], ...] = ()) -> None:
+            self.code, self.details, self.trailing_metadata = lambda: code, lambda: "why", lambda: metadata
+
+    unavailable = Failed(grpc.StatusCode.UNAVAILABLE)
+    assert "TLS was used" in str(from_rpc(unavailable, "a:1", tls=True))
+    assert "TLS" not in str(from_rpc(unavailable, "a:1"))
+    broken = Failed(grpc.StatusCode.INVALID_ARGUMENT, (("grpc-status-details-bin", b"\xff\xff"),))
+    assert str(from_rpc(broken, "a:1")) == "why"
 
 
 def test_an_apply_without_databases_needs_no_waiting() -> None:

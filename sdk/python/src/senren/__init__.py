@@ -28,6 +28,7 @@ from .errors import (
     Unreachable,
 )
 from .types import (
+    Action,
     ApplyResult,
     Condition,
     Database,
@@ -48,6 +49,7 @@ from .types import (
 )
 
 __all__ = [
+    "Action",
     "ApplyResult",
     "Condition",
     "Conflict",

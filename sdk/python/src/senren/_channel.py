@@ -69,8 +69,8 @@ class Certificates:
             raise ValueError("a certificate and its private key come together")
 
 
-def open_channel(endpoint: str, certificates: Certificates) -> Any:
-    """A channel to ``endpoint``. Certificates ask for TLS: they never go unused."""
+def open_channel(endpoint: str, certificates: Certificates) -> tuple[Any, bool]:
+    """A channel to ``endpoint``, and whether it has TLS. Certificates ask for that: they never go unused."""
     certificates.check()
     certificates = certificates.or_environment()
     address, tls = target(endpoint, certificates.given())
@@ -83,9 +83,9 @@ def open_channel(endpoint: str, certificates: Certificates) -> Any:
         # No proxy leads to this machine.
         options.append(("grpc.enable_http_proxy", 0))
     if not tls:
-        return grpc.insecure_channel(address, options)
+        return grpc.insecure_channel(address, options), False
     credentials = grpc.ssl_channel_credentials(certificates.root, certificates.key, certificates.chain)
-    return grpc.secure_channel(address, credentials, options)
+    return grpc.secure_channel(address, credentials, options), True
 
 
 def target(endpoint: str, certificates: bool = False) -> tuple[str, bool]:

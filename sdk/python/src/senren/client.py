@@ -7,9 +7,9 @@ import os
 import socket
 import time
 import uuid
-from contextlib import closing
+from contextlib import closing, contextmanager
 from types import TracebackType
-from typing import Any, Callable, Generator, Iterable, Sequence
+from typing import Any, Callable, Generator, Iterable, Iterator, Sequence
 
 import grpc
 
@@ -18,7 +18,7 @@ from ._channel import DEFAULT_PORT, Certificates, open_channel
 from ._proto import control_plane_pb2 as pb
 from ._proto import control_plane_pb2_grpc as pb_grpc
 from ._wait import Goals
-from .errors import Held, NotConverged, TimedOut, Unreachable, from_rpc
+from .errors import Held, NotConverged, SenrenError, TimedOut, Unreachable, from_rpc
 from .types import (
     ApplyResult,
     Database,
@@ -41,12 +41,16 @@ class SenrenClient:
     ``endpoint`` is ``host:port``, ``http://host:port`` or ``https://host:port``; without a scheme, TLS is used
     except for this machine itself. Without an endpoint, ``SENREN_ENDPOINT`` names it, or it is ``localhost:7443``.
 
-    ``site`` is the one that is meant where a call names none; without it, ``default``.
+    ``site`` is the one that is meant where a call names none; without it, ``SENREN_SITE`` names it, or it is
+    ``default``.
 
     ``root_certificates`` (PEM) replaces the roots that a TLS server is checked against; ``certificate_chain`` and
     ``private_key`` (PEM) say who we are, where it asks. Without any of them, ``SENREN_CA_CERT``, ``SENREN_CERT``
     and ``SENREN_KEY`` name files. ``author`` is who changes things, for the history: without it ``SENREN_AUTHOR``,
     or ``user@host``. ``timeout`` is how many seconds one answer may take.
+
+    Nothing is sent before the first call. Threads may share a client; a process that forks may not share it with its
+    children: make one in each.
     """
 
     def __init__(
@@ -61,16 +65,18 @@ class SenrenClient:
         timeout: float = 30.0,
     ) -> None:
         self.endpoint = endpoint or os.environ.get("SENREN_ENDPOINT") or f"localhost:{DEFAULT_PORT}"
-        self.site = site
+        self.site = site or os.environ.get("SENREN_SITE") or None
         self.author = (author or os.environ.get("SENREN_AUTHOR") or _user_at_host())[:_MAX_AUTHOR]
         self._timeout = timeout
-        self._channel = open_channel(
+        self._closed = False
+        self._channel, self._tls = open_channel(
             self.endpoint, Certificates(root_certificates, certificate_chain, private_key)
         )
         self._stub: Any = pb_grpc.ControlPlaneStub(self._channel)
 
     def close(self) -> None:
         """Ends the connection, and every watch on it."""
+        self._closed = True
         self._channel.close()
 
     def __enter__(self) -> SenrenClient:
@@ -236,14 +242,16 @@ class SenrenClient:
         lost (:class:`Unreachable`): watch again then, what you see is complete again.
         """
         request = pb.WatchStatusRequest(site=site or self.site or "", regions=_list(regions), names=_list(names))
-        call = self._stub.WatchStatus(request, timeout=timeout)
-        try:
-            for event in call:
-                yield _convert.status_event(event)
-        except grpc.RpcError as error:
-            raise from_rpc(error, self.endpoint) from error
-        finally:
-            call.cancel()
+        return self._events(request, timeout)
+
+    def _events(self, request: Any, timeout: float | None) -> Generator[StatusEvent, None, None]:
+        with self._errors():
+            call = self._stub.WatchStatus(request, timeout=timeout)
+            try:
+                for event in call:
+                    yield _convert.status_event(event)
+            finally:
+                call.cancel()
 
     def list_regions(self) -> tuple[Region, ...]:
         """Every region that was ever named by an apply or sent a heartbeat."""
@@ -251,10 +259,21 @@ class SenrenClient:
         return tuple(map(_convert.region, response.regions))
 
     def _call(self, method: Callable[..., Any], request: Any) -> Any:
-        try:
+        with self._errors():
             return method(request, timeout=self._timeout)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """What grpc raises, as ours."""
+        try:
+            yield
         except grpc.RpcError as error:
-            raise from_rpc(error, self.endpoint) from error
+            raise from_rpc(error, self.endpoint, self._tls) from error
+        except ValueError as error:
+            # How grpc tells it.
+            if not self._closed:
+                raise
+            raise SenrenError("the client is closed") from error
 
     def _wait(self, result: ApplyResult, timeout: float) -> ApplyResult:
         deadline = time.monotonic() + timeout
@@ -280,8 +299,9 @@ class SenrenClient:
         return goals.result()
 
     def _observe(self, site: str, goals: Goals, timeout: float) -> None:
-        goals.restart()
+        # Before the restart, after which what is gone would count as on its way again.
         patience = goals.patience(timeout)
+        goals.restart()
         # Generators clean up when closed, not when forgotten.
         with closing(self.watch_status(site, timeout=patience)) as events:
             try:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Sequence
 
 import grpc
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 from .types import Resource
@@ -77,7 +78,7 @@ class Held(NotConverged):
     """Everything is as declared, except for what is held until :meth:`SenrenClient.confirm_held`."""
 
 
-def from_rpc(error: Any, endpoint: str) -> SenrenError:
+def from_rpc(error: Any, endpoint: str, tls: bool = False) -> SenrenError:
     """The error that a failed call means."""
     code = error.code()
     message = error.details() or code.name
@@ -99,7 +100,10 @@ def from_rpc(error: Any, endpoint: str) -> SenrenError:
     if code == grpc.StatusCode.UNIMPLEMENTED:
         return Unreachable(f"what answers at {endpoint} is no senren control plane, or an older one: {message}")
     if code == grpc.StatusCode.UNAVAILABLE:
-        return Unreachable(f"cannot reach a control plane at {endpoint}: {message}")
+        hint = "; TLS was used, write http://host:port for a control plane without it" if tls else ""
+        return Unreachable(f"cannot reach a control plane at {endpoint}: {message}{hint}")
+    if code == grpc.StatusCode.CANCELLED:
+        return SenrenError(f"the call was cancelled: {message}")
     return SenrenError(f"{endpoint} says {code.name}: {message}")
 
 
@@ -108,7 +112,12 @@ def _violations(error: Any) -> list[FieldViolation]:
     for key, value in error.trailing_metadata() or ():
         if key != "grpc-status-details-bin":
             continue
-        for detail in status_pb2.Status.FromString(value).details:
+        try:
+            details = status_pb2.Status.FromString(value).details
+        except DecodeError:
+            # A proxy's, or cut by one: the message says what there is to say.
+            continue
+        for detail in details:
             bad, precondition = error_details_pb2.BadRequest(), error_details_pb2.PreconditionFailure()
             if detail.Unpack(bad):
                 violations += [FieldViolation(v.field, v.description) for v in bad.field_violations]

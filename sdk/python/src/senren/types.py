@@ -32,6 +32,8 @@ class Database:
         for field, value in [("name", name), ("type", type), *(("regions", region) for region in regions)]:
             if not isinstance(value, str):
                 raise TypeError(f"{field}: {value!r} is no text")
+        if not isinstance(deletion_protection, bool):
+            raise TypeError(f"deletion_protection: {deletion_protection!r} is neither True nor False")
         twice = sorted(set(spec or {}) & set(settings))
         if twice:
             raise TypeError(f"given both in spec and as keyword: {', '.join(twice)}")

@@ -15,6 +15,10 @@ app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
 
 {{- /* Cluster-wide objects are named after the prefix too, so that two regional planes can share a cluster. */ -}}
 {{- define "senren.regional.name" -}}
+{{- $namespace := printf "%s-system" .Values.regional.namespacePrefix -}}
+{{- if ne .Release.Namespace $namespace -}}
+{{- fail (printf "install it with --namespace %s: where a plane's namespaces begin with %s- (regional.namespacePrefix), that one is its own" $namespace .Values.regional.namespacePrefix) -}}
+{{- end -}}
 {{ .Release.Name }}-regional
 {{- end }}
 

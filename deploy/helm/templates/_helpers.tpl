@@ -43,7 +43,7 @@ app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
 {{- end }}
 
 {{- define "senren.envFrom" -}}
-{{- with .Values.kafka.settingsSecret }}
+{{- with .Values.kafka.settingsSecret -}}
 envFrom:
   - secretRef: {name: {{ . }}}
 {{- end }}
@@ -65,9 +65,6 @@ readinessProbe:
 {{- end }}
 
 {{- define "senren.pod" -}}
-{{- with .Values.imagePullSecrets }}
-imagePullSecrets: {{- toYaml . | nindent 2 }}
-{{- end }}
 securityContext:
   runAsNonRoot: true
   runAsUser: 65532
@@ -75,4 +72,7 @@ securityContext:
   fsGroup: 65532
   seccompProfile: {type: RuntimeDefault}
 terminationGracePeriodSeconds: 30
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets: {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}

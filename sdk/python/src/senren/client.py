@@ -49,8 +49,8 @@ class SenrenClient:
     and ``SENREN_KEY`` name files. ``author`` is who changes things, for the history: without it ``SENREN_AUTHOR``,
     or ``user@host``. ``timeout`` is how many seconds one answer may take.
 
-    Nothing is sent before the first call. Threads may share a client; a process that forks may not share it with its
-    children: make one in each.
+    Nothing is sent before the first call. Threads may share a client; a process that forks makes
+    one in each child, since gRPC stands a fork only while no call is under way.
     """
 
     def __init__(

@@ -18,6 +18,8 @@ mod topics;
 
 pub mod codec;
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 
@@ -73,19 +75,41 @@ pub struct Delivery {
 pub enum Event {
     /// The next record.
     Record(Delivery),
-    /// Everything that was there at subscription has been delivered. Once per subscription from
-    /// [`From::Earliest`]; never for a group, whose members share the partitions.
+    /// Everything that was there at subscription has been delivered. Once per subscription.
     CaughtUp,
 }
 
-/// Where a subscription begins.
+/// Where a subscription begins. It always reads all partitions: who reads, where several could, is not the bus's to
+/// say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum From {
-    /// With the first record that the topic still holds, of every partition. Remembers nothing.
+    /// With the first record that the topic still holds, of every partition.
     Earliest,
-    /// After the last record that this group committed, or with the first one. The members of a group share the
-    /// partitions; a record may be delivered again, to another member too, until it is committed.
-    Group(String),
+    /// Where an earlier reader was. With the first record where that means nothing: of a partition that is new, or in
+    /// another log.
+    Position(Position),
+}
+
+/// How far somebody has read a topic. An optimisation, like all offsets: to begin before it, or with the first record,
+/// does no harm.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Position {
+    /// Which log the offsets are of (see [`Subscription::log`]): those of another Kafka mean nothing.
+    pub log: String,
+    /// The next record to read, by partition.
+    pub offsets: BTreeMap<i32, i64>,
+}
+
+impl Position {
+    /// At the beginning of a log.
+    pub fn of(log: &str) -> Self {
+        Self { log: log.to_owned(), offsets: BTreeMap::new() }
+    }
+
+    /// Moves behind a record.
+    pub fn pass(&mut self, delivery: &Delivery) {
+        self.offsets.insert(delivery.partition, delivery.offset + 1);
+    }
 }
 
 /// Kafka, or what stands for it.
@@ -113,9 +137,8 @@ pub trait Subscription: Send {
     /// After an error the subscription is worn out: subscribe anew.
     async fn next(&mut self) -> Result<Event, BusError>;
 
-    /// Remembers for the group that everything up to `delivery`, in its partition, has been dealt with. Does
-    /// nothing for [`From::Earliest`]. Returns before it is durable: after a crash a record may come again.
-    async fn commit(&mut self, delivery: &Delivery) -> Result<(), BusError>;
+    /// Names the log that is read, for a [`Position`]. Another Kafka has another.
+    fn log(&self) -> &str;
 }
 
 /// The part of a key that chooses the partition: the region id in `region`, `region#i/n` and `region/site/name`.

@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    hash::{BuildHasher as _, RandomState},
     sync::Arc,
 };
 
@@ -23,6 +24,8 @@ const COMPACT_ABOVE_BYTES: usize = 16 * 1024 * 1024;
 #[derive(Clone)]
 pub struct MemoryBus {
     topics: Arc<Topics>,
+    /// No other bus has this name, of this process or another.
+    log: Arc<str>,
     shared: Arc<Shared>,
 }
 
@@ -35,8 +38,6 @@ struct Shared {
 #[derive(Default)]
 struct State {
     logs: HashMap<String, Log>,
-    groups: HashMap<(String, String), Group>,
-    next_subscription: u64,
     down: bool,
     /// While `Some`, published records are acknowledged but don't arrive.
     held: Option<Vec<Record>>,
@@ -51,13 +52,6 @@ struct Log {
     superseded_bytes: usize,
 }
 
-#[derive(Default)]
-struct Group {
-    committed: i64,
-    /// The subscription that reads for the group; the others stand by.
-    reader: Option<u64>,
-}
-
 impl Default for MemoryBus {
     fn default() -> Self {
         Self::new(Topics::default())
@@ -68,7 +62,8 @@ impl MemoryBus {
     /// A bus without records.
     pub fn new(topics: Topics) -> Self {
         let shared = Shared { state: Mutex::default(), changes: watch::Sender::new(0) };
-        Self { topics: Arc::new(topics), shared: Arc::new(shared) }
+        let log = format!("memory-{:016x}", RandomState::new().hash_one(0)).into();
+        Self { topics: Arc::new(topics), log, shared: Arc::new(shared) }
     }
 
     /// What the topic holds, oldest first: superseded records too, until they are compacted.
@@ -177,19 +172,18 @@ impl Bus for MemoryBus {
     }
 
     async fn subscribe(&self, topic: &str, from: From) -> Result<Box<dyn Subscription>, BusError> {
-        let mut state = self.shared.state.lock();
+        let state = self.shared.state.lock();
         state.check_up(|| format!("subscribe to topic {topic:?}"))?;
-        state.next_subscription += 1;
-        let (group, caught_up_at) = match from {
-            From::Earliest => (None, Some(state.logs.get(topic).map_or(0, |log| log.end))),
-            From::Group(group) => (Some((topic.to_owned(), group)), None),
+        let end = state.logs.get(topic).map_or(0, |log| log.end);
+        let known = match from {
+            From::Position(position) if *position.log == *self.log => position.offsets.get(&0).copied(),
+            From::Earliest | From::Position(_) => None,
         };
         Ok(Box::new(MemorySubscription {
-            id: state.next_subscription,
             topic: topic.to_owned(),
-            group,
-            caught_up_at,
-            position: None,
+            log: Arc::clone(&self.log),
+            next: known.filter(|next| *next <= end).unwrap_or_default(),
+            caught_up_at: Some(end),
             changes: self.shared.changes.subscribe(),
             shared: Arc::clone(&self.shared),
         }))
@@ -197,13 +191,12 @@ impl Bus for MemoryBus {
 }
 
 struct MemorySubscription {
-    id: u64,
     topic: String,
-    group: Option<(String, String)>,
+    log: Arc<str>,
+    /// The next offset to deliver.
+    next: i64,
     /// The end of the topic at subscription; `None` once that was said.
     caught_up_at: Option<i64>,
-    /// The next offset to deliver; `None` until known.
-    position: Option<i64>,
     changes: watch::Receiver<u64>,
     shared: Arc<Shared>,
 }
@@ -211,18 +204,9 @@ struct MemorySubscription {
 impl MemorySubscription {
     /// The next event, if there is one.
     fn poll(&mut self) -> Result<Option<Event>, BusError> {
-        let mut guard = self.shared.state.lock();
-        let state = &mut *guard;
+        let state = self.shared.state.lock();
         state.check_up(|| format!("read topic {:?}", self.topic))?;
-        if let Some(group) = &self.group {
-            let group = state.groups.entry(group.clone()).or_default();
-            if *group.reader.get_or_insert(self.id) != self.id {
-                return Ok(None);
-            }
-            self.position.get_or_insert(group.committed);
-        }
-        let position = self.position.get_or_insert(0);
-        let next = state.logs.get(&self.topic).and_then(|log| log.records.range(*position..).next());
+        let next = state.logs.get(&self.topic).and_then(|log| log.records.range(self.next..).next());
         if let Some(end) = self.caught_up_at
             && next.is_none_or(|(offset, _)| *offset >= end)
         {
@@ -230,7 +214,7 @@ impl MemorySubscription {
             return Ok(Some(Event::CaughtUp));
         }
         Ok(next.map(|(offset, record)| {
-            *position = offset + 1;
+            self.next = offset + 1;
             Event::Record(delivery(*offset, record))
         }))
     }
@@ -249,24 +233,8 @@ impl Subscription for MemorySubscription {
         }
     }
 
-    async fn commit(&mut self, delivery: &Delivery) -> Result<(), BusError> {
-        let mut state = self.shared.state.lock();
-        state.check_up(|| format!("commit to topic {:?}", self.topic))?;
-        if let Some(group) = self.group.as_ref().and_then(|group| state.groups.get_mut(group)) {
-            group.committed = group.committed.max(delivery.offset + 1);
-        }
-        Ok(())
-    }
-}
-
-impl Drop for MemorySubscription {
-    fn drop(&mut self) {
-        let Some(group) = &self.group else { return };
-        self.shared.change(|state| {
-            if let Some(group) = state.groups.get_mut(group) {
-                group.reader.take_if(|reader| *reader == self.id);
-            }
-        });
+    fn log(&self) -> &str {
+        &self.log
     }
 }
 
@@ -276,6 +244,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::Position;
 
     fn record(key: &str, payload: &'static str) -> Record {
         Record { topic: "t".into(), key: key.into(), headers: Vec::new(), payload: Some(payload.into()) }
@@ -287,10 +256,7 @@ mod tests {
         while let Ok(event) = tokio::time::timeout(Duration::from_millis(20), subscription.next()).await {
             seen.push(match event.unwrap() {
                 Event::CaughtUp => "-".to_owned(),
-                Event::Record(found) => {
-                    subscription.commit(&found).await.unwrap();
-                    String::from_utf8(found.record.payload.unwrap().to_vec()).unwrap()
-                }
+                Event::Record(found) => String::from_utf8(found.record.payload.unwrap().to_vec()).unwrap(),
             });
         }
         seen
@@ -338,18 +304,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_group_goes_on_where_it_committed_and_one_member_reads() {
-        let bus = bus(&[("a", "1"), ("b", "2")]).await;
-        let group = || From::Group("g".into());
-        let mut first = bus.subscribe("t", group()).await.unwrap();
-        let mut second = bus.subscribe("t", group()).await.unwrap();
-        assert_eq!(drain(&mut first).await, ["1", "2"]);
-        assert_eq!(drain(&mut second).await, Vec::<String>::new());
-        let waiting = tokio::spawn(async move { drain(&mut second).await });
-        drop(first);
-        bus.publish(record("c", "3")).await.unwrap();
-        assert_eq!(waiting.await.unwrap(), ["3"]);
-        assert_eq!(drain(&mut bus.subscribe("t", group()).await.unwrap()).await, Vec::<String>::new());
+    async fn a_reader_goes_on_where_another_one_was_unless_that_was_in_another_log() {
+        let first = bus(&[("a", "1"), ("b", "2"), ("c", "3")]).await;
+        let mut reader = first.subscribe("t", From::Earliest).await.unwrap();
+        let mut position = Position::of(reader.log());
+        for _ in 0..2 {
+            let Event::Record(delivery) = reader.next().await.unwrap() else { panic!("caught up") };
+            position.pass(&delivery);
+        }
+        let from = async |bus: &MemoryBus, position: &Position| {
+            drain(&mut bus.subscribe("t", From::Position(position.clone())).await.unwrap()).await
+        };
+        assert_eq!(from(&first, &position).await, ["3", "-"]);
+        assert_eq!(
+            from(&bus(&[("a", "1"), ("b", "2"), ("c", "3")]).await, &position).await,
+            ["1", "2", "3", "-"]
+        );
+        position.offsets.insert(0, 100);
+        assert_eq!(from(&first, &position).await, ["1", "2", "3", "-"], "there is no such place");
     }
 
     #[tokio::test]

@@ -64,10 +64,13 @@ impl Topics {
     /// The topics that exist whatever the regions are.
     pub fn shared(&self) -> Vec<String> {
         let mut names = vec![self.status_topic()];
-        if self.routing == Routing::Keyed {
-            names.push(format!("{}-state", self.prefix));
-        }
+        names.extend(self.shared_state());
         names
+    }
+
+    /// Where the states of all regions are, if they share a topic.
+    pub fn shared_state(&self) -> Option<String> {
+        (self.routing == Routing::Keyed).then(|| format!("{}-state", self.prefix))
     }
 
     /// What keeps this installation apart from others.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::Parser;
-use senren_bus::{Bus, BusConfig, BusError, Event, From, Record, Subscription};
+use senren_bus::{Bus, BusConfig, BusError, Event, From, Position, Record, Subscription};
 use tokio::time::timeout;
 
 #[derive(Parser)]
@@ -77,7 +77,7 @@ async fn a_reader_from_the_start_gets_everything_and_is_told_when_it_has_caught_
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs KAFKA_BOOTSTRAP_SERVERS"]
-async fn a_group_goes_on_where_it_committed() {
+async fn a_reader_goes_on_where_another_one_was() {
     let bus = bus().await;
     let topic = bus.topics().status_topic();
     for number in 0..4 {
@@ -92,16 +92,16 @@ async fn a_group_goes_on_where_it_committed() {
         Ok(Ok(Event::Record(found))) => found,
         other => panic!("{other:?}"),
     };
-    let group = || From::Group(format!("{}-group", bus.topics().prefix()));
-    let mut first = bus.subscribe(&topic, group()).await.unwrap();
+    let mut first = bus.subscribe(&topic, From::Earliest).await.unwrap();
+    let mut position = Position::of(first.log());
     for _ in 0..2 {
-        let found = next(&mut first).await;
-        first.commit(&found).await.unwrap();
+        position.pass(&next(&mut first).await);
     }
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    drop(first);
-    let mut second = bus.subscribe(&topic, group()).await.unwrap();
+    let mut second = bus.subscribe(&topic, From::Position(position.clone())).await.unwrap();
     assert_eq!(next(&mut second).await.record.payload.unwrap(), "2");
+    position.log = "of another Kafka".into();
+    let mut third = bus.subscribe(&topic, From::Position(position)).await.unwrap();
+    assert_eq!(next(&mut third).await.record.payload.unwrap(), "0");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -36,13 +36,19 @@ pub enum Signal {
 pub struct Hub {
     signals: broadcast::Sender<Signal>,
     relay: Arc<Notify>,
+    database: Arc<Notify>,
     /// Marks our own NOTIFYs, which we needn't hear again.
     origin: Uuid,
 }
 
 impl Default for Hub {
     fn default() -> Self {
-        Self { signals: broadcast::Sender::new(BACKLOG), relay: Arc::default(), origin: Uuid::new_v4() }
+        Self {
+            signals: broadcast::Sender::new(BACKLOG),
+            relay: Arc::default(),
+            database: Arc::default(),
+            origin: Uuid::new_v4(),
+        }
     }
 }
 
@@ -66,6 +72,11 @@ impl Hub {
     /// Until somebody wakes this worker.
     pub(crate) async fn relay_woken(&self) {
         self.relay.notified().await;
+    }
+
+    /// Until the database was away and is back: perhaps another server, that has less.
+    pub(crate) async fn database_returned(&self) {
+        self.database.notified().await;
     }
 
     /// Makes `transaction` tell the other control planes when it commits. `relay`: there is something to publish.
@@ -142,6 +153,7 @@ impl Hub {
                     tracing::warn!("lost the connection for notifications, and got it back");
                     self.send(Signal::Everything);
                     self.wake_relay();
+                    self.database.notify_one();
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot listen to notifications; polling goes on");

@@ -14,6 +14,7 @@ mod config;
 mod effects;
 mod gauges;
 mod hash;
+pub mod heads;
 mod hub;
 pub mod ingest;
 mod plan;
@@ -39,6 +40,7 @@ pub use hub::{Hub, Signal};
 pub use sources::Sources;
 
 use api::Api;
+use heads::Heads;
 use ingest::Ingest;
 use relay::Relay;
 use store::Store;
@@ -68,7 +70,6 @@ impl Control {
         let store = Store::connect(&config.database_url, connections).await?;
         let notifications =
             hub::listener(&config.database_url).await.context("cannot listen to PostgreSQL")?;
-        bus.ensure_topics(bus.topics()).await.context("cannot make sure of the topics")?;
         let listener = TcpListener::bind(config.listen_addr).await;
         let listener = listener.with_context(|| format!("cannot listen on {}", config.listen_addr))?;
         let addr = listener.local_addr().context("the listener has no address")?;
@@ -78,7 +79,8 @@ impl Control {
         let readiness = Readiness::default();
         tasks.spawn(serve::run(listener, api, store.clone(), readiness.clone(), tls, shutdown.clone()));
         let relay = Relay::new(store.clone(), bus.clone(), hub.clone(), sources.clone());
-        tasks.spawn(endless(relay::run(relay, shutdown.clone())));
+        let heads = Heads::new(store.clone(), bus.clone(), hub.clone());
+        tasks.spawn(endless(publish(heads, relay, shutdown.clone())));
         let ingest = Ingest::new(store.clone(), hub.clone(), sources.clone());
         tasks.spawn(endless(ingest::run(ingest, bus, shutdown.clone())));
         let upkeep = Upkeep::new(store.clone(), hub.clone(), sources, config.upkeep);
@@ -113,6 +115,14 @@ impl Control {
         }
         self.store.close().await;
         result
+    }
+}
+
+/// Publishes nothing before it is known which versions the topics have. That needs the bus, as publishing does; the API
+/// does not wait for it.
+async fn publish(heads: Heads, relay: Relay, shutdown: CancellationToken) {
+    if heads::look_surely(&heads, &shutdown).await {
+        tokio::join!(relay::run(relay, shutdown.clone()), heads::run(heads, shutdown));
     }
 }
 

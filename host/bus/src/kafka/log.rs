@@ -1,11 +1,12 @@
 //! What librdkafka says, in our log.
 //!
-//! It goes on by itself, whatever happens; callers hear of trouble by the operations that fail. While brokers are
-//! away each of its clients says so over and over: one line a minute per kind of trouble is enough.
+//! It goes on by itself, whatever happens; callers hear of trouble by the operations that fail. These say mostly that
+//! time is up, so what its connections last suffered from is remembered for whoever has to explain that. While brokers
+//! are away each of its clients says so over and over: one line a minute per kind of trouble is enough.
 
 use std::{
     collections::HashMap,
-    sync::LazyLock,
+    sync::{Arc, LazyLock},
     time::{Duration, Instant},
 };
 
@@ -20,9 +21,37 @@ use rdkafka::{
 /// At the soonest, so long after a line comes another of its kind.
 const SPACING: Duration = Duration::from_secs(60);
 
-/// Carries librdkafka's log into ours.
-#[derive(Clone, Copy)]
-pub(super) struct Context;
+/// What was said longer ago explains nothing.
+const FRESH: Duration = Duration::from_secs(60);
+
+/// Carries librdkafka's log into ours. Its clones, one for each client, know the same.
+#[derive(Clone, Default)]
+pub(super) struct Context {
+    trouble: Arc<Mutex<Option<(Instant, Trouble)>>>,
+}
+
+/// What the connections to the brokers suffer from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Trouble {
+    pub code: RDKafkaErrorCode,
+    /// In librdkafka's words.
+    pub reason: String,
+}
+
+impl Context {
+    /// What they suffered from a moment ago.
+    pub(super) fn trouble(&self) -> Option<Trouble> {
+        let trouble = self.trouble.lock();
+        trouble.as_ref().filter(|(since, _)| since.elapsed() < FRESH).map(|(_, trouble)| trouble.clone())
+    }
+
+    /// That no broker is left says less than why.
+    fn remember(&self, code: RDKafkaErrorCode, reason: &str) {
+        if code != RDKafkaErrorCode::AllBrokersDown {
+            *self.trouble.lock() = Some((Instant::now(), Trouble { code, reason: reason.to_owned() }));
+        }
+    }
+}
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -42,6 +71,9 @@ impl ClientContext for Context {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
             // No trouble: it is how a reader learns that it has caught up.
             return;
+        }
+        if let Some(code) = error.rdkafka_error_code() {
+            self.remember(code, reason);
         }
         if LINES.due(&format!("{:?}", error.rdkafka_error_code())) {
             tracing::warn!(%error, "{reason}");

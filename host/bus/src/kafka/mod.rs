@@ -3,9 +3,11 @@
 //! One idempotent producer per process. Should librdkafka declare it dead (a fatal error), the next publish makes a
 //! new one; what the old one had in flight has then failed, and its callers try again.
 
+mod explain;
 mod log;
 mod reader;
 pub(crate) mod settings;
+mod topic;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -13,7 +15,7 @@ use async_trait::async_trait;
 use parking_lot::{Mutex, RwLock};
 use rdkafka::{
     ClientConfig,
-    admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
+    admin::AdminClient,
     consumer::{BaseConsumer, Consumer as _},
     error::{KafkaError, RDKafkaErrorCode as Code},
     message::{Header, OwnedHeaders},
@@ -21,8 +23,11 @@ use rdkafka::{
     util::Timeout,
 };
 
-use self::log::Context;
-use crate::{Bus, BusConfig, BusError, From, MAX_RECORD_BYTES, Record, Subscription, Topics, routing_key};
+use self::{
+    explain::{failed, misconfigured, not_published},
+    log::Context,
+};
+use crate::{Bus, BusConfig, BusError, From, Record, Subscription, Topics, routing_key};
 
 /// How long one question to the cluster may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -31,19 +36,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct KafkaBus {
     topics: Topics,
     client: ClientConfig,
+    context: Context,
     producer: RwLock<FutureProducer<Context>>,
     admin: AdminClient<Context>,
     /// Asks for metadata: unlike a producer's, a consumer's question creates no topic.
     scout: Arc<BaseConsumer<Context>>,
-    new_topic: TopicShape,
+    new_topic: topic::Shape,
     /// Topics that are known to exist, with their partitions.
     known: Mutex<HashMap<String, i32>>,
-}
-
-#[derive(Clone, Copy)]
-struct TopicShape {
-    partitions: i32,
-    replicas: i32,
 }
 
 impl KafkaBus {
@@ -54,13 +54,15 @@ impl KafkaBus {
         passed_on: Vec<(String, String)>,
     ) -> Result<Self, BusError> {
         let client = settings::client(config, &passed_on);
-        let producer = new_producer(&client)?;
+        let context = Context::default();
+        let producer = new_producer(&client, &context)?;
         let scout = settings::consumer(&client, &format!("{}-scout", topics.prefix()));
         Ok(Self {
-            admin: client.create_with_context(Context).map_err(misconfigured)?,
-            scout: Arc::new(scout.create_with_context(Context).map_err(misconfigured)?),
+            admin: client.create_with_context(context.clone()).map_err(misconfigured)?,
+            scout: Arc::new(scout.create_with_context(context.clone()).map_err(misconfigured)?),
+            context,
             producer: RwLock::new(producer),
-            new_topic: TopicShape {
+            new_topic: topic::Shape {
                 partitions: config.topic_partitions,
                 // -1: the cluster's default.
                 replicas: config.topic_replicas.unwrap_or(-1),
@@ -76,9 +78,8 @@ impl KafkaBus {
         if let Some(partitions) = self.known.lock().get(topic) {
             return Ok(*partitions);
         }
-        let created = self.create(topic).await?;
-        if !created {
-            self.check_compaction(topic).await;
+        if !topic::create(&self.admin, topic, self.new_topic).await? {
+            topic::check(&self.admin, topic).await;
         }
         // A new topic takes a moment to get round the cluster.
         for _ in 0..50 {
@@ -95,46 +96,6 @@ impl KafkaBus {
         })
     }
 
-    /// False where it was there, or where we may not create topics and hope that it is there.
-    async fn create(&self, topic: &str) -> Result<bool, BusError> {
-        let size = MAX_RECORD_BYTES.to_string();
-        let new =
-            NewTopic::new(topic, self.new_topic.partitions, TopicReplication::Fixed(self.new_topic.replicas))
-                .set("cleanup.policy", "compact")
-                .set("max.message.bytes", &size)
-                // Republished states would pile up in the active segment, which is never compacted.
-                .set("segment.ms", "600000")
-                .set("segment.bytes", "67108864")
-                .set("min.cleanable.dirty.ratio", "0.2");
-        let what = format!("create topic {topic:?}");
-        let options = AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE));
-        let results =
-            self.admin.create_topics([&new], &options).await.map_err(|error| failed(&what, &error))?;
-        match results.into_iter().next() {
-            Some(Err((_, Code::TopicAlreadyExists))) | None => Ok(false),
-            Some(Ok(_)) => {
-                tracing::info!(topic, partitions = self.new_topic.partitions, "created topic");
-                Ok(true)
-            }
-            Some(Err((_, Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed))) => {
-                tracing::debug!(topic, "may not create topics; using it as it is");
-                Ok(false)
-            }
-            Some(Err((_, code))) => Err(failed(&what, &KafkaError::AdminOp(code))),
-        }
-    }
-
-    /// Warns where a topic that others made would lose states.
-    async fn check_compaction(&self, topic: &str) {
-        let options = AdminOptions::new().request_timeout(Some(PATIENCE));
-        let described = self.admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await;
-        let Some(Ok(config)) = described.ok().and_then(|mut all| all.pop()) else { return };
-        let policy = config.get("cleanup.policy").and_then(|entry| entry.value.clone()).unwrap_or_default();
-        if policy != "compact" {
-            tracing::warn!(topic, policy, "the topic's cleanup.policy should be compact: states may be lost");
-        }
-    }
-
     /// After a failure: forgets what may have changed, replaces a producer that is beyond help.
     fn recover(&self, topic: &str, error: &KafkaError) {
         if matches!(
@@ -146,7 +107,7 @@ impl KafkaBus {
         let mut producer = self.producer.write();
         if let Some((code, reason)) = producer.client().fatal_error() {
             tracing::error!(%code, reason, "the Kafka producer failed for good; making a new one");
-            match new_producer(&self.client) {
+            match new_producer(&self.client, &self.context) {
                 Ok(new) => *producer = new,
                 Err(error) => tracing::error!(%error, "no new Kafka producer"),
             }
@@ -185,7 +146,7 @@ impl Bus for KafkaBus {
         let result = producer.send(message, Timeout::After(PATIENCE)).await;
         if let Err((error, _)) = result {
             self.recover(&record.topic, &error);
-            return Err(not_published(&record, &error));
+            return Err(not_published(&self.context, &record, &error));
         }
         metrics::histogram!("senren_bus_publish_seconds", "topic" => record.topic)
             .record(started.elapsed().as_secs_f64());
@@ -196,11 +157,7 @@ impl Bus for KafkaBus {
         // Looks again: a reader must know of every partition.
         self.known.lock().remove(topic);
         let partitions = self.ensure(topic).await?;
-        let group = match &from {
-            From::Group(group) => group.clone(),
-            From::Earliest => format!("{}-reader", self.topics.prefix()),
-        };
-        let settings = settings::consumer(&self.client, &group);
+        let settings = settings::consumer(&self.client, &format!("{}-reader", self.topics.prefix()));
         Ok(Box::new(reader::Reader::new(&settings, topic, from, partitions, Arc::clone(&self.scout)).await?))
     }
 }
@@ -212,12 +169,14 @@ async fn count_partitions(scout: &Arc<BaseConsumer<Context>>, topic: &str) -> Re
         // What librdkafka has to say in the meantime must not pile up.
         while scout.poll(Duration::ZERO).is_some() {}
         let what = format!("look up topic {topic:?}");
-        let metadata = scout.fetch_metadata(Some(&topic), PATIENCE).map_err(|error| failed(&what, &error))?;
+        let metadata = scout
+            .fetch_metadata(Some(&topic), PATIENCE)
+            .map_err(|error| failed(scout.context(), &what, &error))?;
         let Some(found) = metadata.topics().first() else { return Ok(0) };
         match found.error().map(Code::from) {
             None => Ok(i32::try_from(found.partitions().len()).unwrap_or(i32::MAX)),
             Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::LeaderNotAvailable) => Ok(0),
-            Some(code) => Err(failed(&what, &KafkaError::MetadataFetch(code))),
+            Some(code) => Err(failed(scout.context(), &what, &KafkaError::MetadataFetch(code))),
         }
     })
     .await
@@ -233,41 +192,8 @@ fn partition_of(key: &str, count: i32) -> i32 {
     i32::try_from(hash % count).unwrap_or(0)
 }
 
-fn new_producer(client: &ClientConfig) -> Result<FutureProducer<Context>, BusError> {
-    settings::producer(client).create_with_context(Context).map_err(misconfigured)
-}
-
-fn misconfigured(error: KafkaError) -> BusError {
-    BusError::Config(match error {
-        KafkaError::ClientConfig(_, problem, setting, _) => format!("{setting}: {problem}"),
-        other => other.to_string(),
-    })
-}
-
-fn not_published(record: &Record, error: &KafkaError) -> BusError {
-    if matches!(error.rdkafka_error_code(), Some(Code::MessageSizeTooLarge | Code::InvalidMessageSize)) {
-        return BusError::TooLarge {
-            topic: record.topic.clone(),
-            key: record.key.clone(),
-            bytes: record.payload.as_ref().map_or(0, bytes::Bytes::len),
-            cause: error.to_string(),
-        };
-    }
-    failed(&format!("publish {:?} to topic {:?}", record.key, record.topic), error)
-}
-
-fn failed(what: &str, error: &KafkaError) -> BusError {
-    let (what, cause) = (what.to_owned(), error.to_string());
-    match error.rdkafka_error_code() {
-        Some(
-            Code::TopicAuthorizationFailed
-            | Code::GroupAuthorizationFailed
-            | Code::ClusterAuthorizationFailed
-            | Code::SaslAuthenticationFailed
-            | Code::Authentication,
-        ) => BusError::Denied { what, cause },
-        _ => BusError::Unavailable { what, cause },
-    }
+fn new_producer(client: &ClientConfig, context: &Context) -> Result<FutureProducer<Context>, BusError> {
+    settings::producer(client).create_with_context(context.clone()).map_err(misconfigured)
 }
 
 /// Runs what would block a thread of the runtime.

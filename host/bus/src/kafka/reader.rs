@@ -1,18 +1,27 @@
-//! A subscription in Kafka: all partitions from the beginning, or a share of them as member of a group.
+//! A subscription in Kafka: all partitions, from the beginning or from where an earlier reader was. No consumer group:
+//! nobody joins, commits or waits for a session to time out.
 
-use std::{collections::HashMap, mem, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    mem,
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use rdkafka::{
     ClientConfig, Message as _, Offset, TopicPartitionList,
-    consumer::{BaseConsumer, CommitMode, Consumer as _, StreamConsumer},
+    consumer::{BaseConsumer, Consumer as _, StreamConsumer},
     error::{KafkaError, RDKafkaErrorCode as Code},
     message::Headers as _,
 };
 use tokio::time::{Interval, MissedTickBehavior};
 
-use super::{Context, PATIENCE, blocking, count_partitions, failed, misconfigured};
+use super::{
+    Context, PATIENCE, blocking, count_partitions,
+    explain::{failed, misconfigured},
+};
 use crate::{BusError, Delivery, Event, From, Record, Subscription};
 
 /// How often a reader of all partitions looks whether there are more.
@@ -23,9 +32,10 @@ pub(super) struct Reader {
     consumer: Option<Arc<StreamConsumer<Context>>>,
     scout: Arc<BaseConsumer<Context>>,
     topic: String,
-    group: bool,
+    /// Kafka's own name.
+    log: String,
     partitions: i32,
-    /// Partitions that are not read up to here yet; `None` once [`Event::CaughtUp`] was returned, or in a group.
+    /// Partitions that are not read up to here yet; `None` once [`Event::CaughtUp`] was returned.
     behind: Option<HashMap<i32, i64>>,
     look: Interval,
 }
@@ -39,27 +49,26 @@ impl Reader {
         scout: Arc<BaseConsumer<Context>>,
     ) -> Result<Self, BusError> {
         let consumer: StreamConsumer<Context> =
-            settings.create_with_context(Context).map_err(misconfigured)?;
+            settings.create_with_context(scout.context().as_ref().clone()).map_err(misconfigured)?;
         let what = format!("subscribe to topic {topic:?}");
-        let behind = match &from {
-            From::Group(_) => {
-                consumer.subscribe(&[topic]).map_err(|error| failed(&what, &error))?;
-                None
-            }
-            From::Earliest => {
-                let extents = extents(&scout, topic, partitions).await?;
-                let mut all = TopicPartitionList::new();
-                for (partition, (low, _)) in &extents {
-                    // The number, not `Beginning`: that would be looked up only after half a second. Where it is
-                    // compacted away meanwhile, `auto.offset.reset` finds the beginning.
-                    all.add_partition_offset(topic, *partition, Offset::Offset(*low))
-                        .map_err(|error| failed(&what, &error))?;
-                }
-                consumer.assign(&all).map_err(|error| failed(&what, &error))?;
-                let with_records = extents.into_iter().filter(|(_, (low, high))| low < high);
-                Some(with_records.map(|(partition, (_, high))| (partition, high)).collect())
-            }
+        let (log, extents) = survey(&scout, topic, partitions).await?;
+        let known = match from {
+            From::Position(position) if position.log == log => position.offsets,
+            From::Earliest | From::Position(_) => BTreeMap::new(),
         };
+        let (mut all, mut behind) = (TopicPartitionList::new(), HashMap::new());
+        for (partition, (low, high)) in extents {
+            let start =
+                known.get(&partition).copied().filter(|start| (low..=high).contains(start)).unwrap_or(low);
+            // The number, not `Beginning`: that would be looked up only after half a second. Where it is compacted
+            // away meanwhile, `auto.offset.reset` finds the beginning.
+            all.add_partition_offset(topic, partition, Offset::Offset(start))
+                .map_err(|error| failed(scout.context(), &what, &error))?;
+            if start < high {
+                behind.insert(partition, high);
+            }
+        }
+        consumer.assign(&all).map_err(|error| failed(scout.context(), &what, &error))?;
         let mut look = tokio::time::interval(LOOK_FOR_PARTITIONS);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         look.reset();
@@ -67,9 +76,9 @@ impl Reader {
             consumer: Some(Arc::new(consumer)),
             scout,
             topic: topic.to_owned(),
-            group: matches!(from, From::Group(_)),
+            log,
             partitions,
-            behind,
+            behind: Some(behind),
             look,
         })
     }
@@ -108,7 +117,7 @@ impl Subscription for Reader {
             }
             let received = tokio::select! {
                 received = consumer.recv() => received,
-                _ = self.look.tick(), if !self.group => {
+                _ = self.look.tick() => {
                     self.check_partitions().await?;
                     continue;
                 }
@@ -122,44 +131,46 @@ impl Subscription for Reader {
                 Err(error) if passes_by_itself(&error) => {
                     tracing::debug!(%error, topic = self.topic, "reading")
                 }
-                Err(error) => return Err(failed(&format!("read topic {:?}", self.topic), &error)),
+                Err(error) => {
+                    return Err(failed(
+                        self.scout.context(),
+                        &format!("read topic {:?}", self.topic),
+                        &error,
+                    ));
+                }
             }
         }
     }
 
-    async fn commit(&mut self, delivery: &Delivery) -> Result<(), BusError> {
-        let Some(consumer) = self.consumer.as_ref().filter(|_| self.group) else { return Ok(()) };
-        let what = format!("commit to topic {:?}", self.topic);
-        let mut offsets = TopicPartitionList::new();
-        offsets
-            .add_partition_offset(&self.topic, delivery.partition, Offset::Offset(delivery.offset + 1))
-            .map_err(|error| failed(&what, &error))?;
-        consumer.commit(&offsets, CommitMode::Async).map_err(|error| failed(&what, &error))
+    fn log(&self) -> &str {
+        &self.log
     }
 }
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        // Leaving a group takes a round trip, for which no thread of the runtime may wait.
+        // To end its connections takes a moment, for which no thread of the runtime may wait.
         let consumer = mem::take(&mut self.consumer);
         std::thread::spawn(move || drop(consumer));
     }
 }
 
-/// Where each partition begins and ends now.
-async fn extents(
+/// Which Kafka it is, and where each partition begins and ends now.
+async fn survey(
     scout: &Arc<BaseConsumer<Context>>,
     topic: &str,
     partitions: i32,
-) -> Result<HashMap<i32, (i64, i64)>, BusError> {
+) -> Result<(String, Vec<(i32, (i64, i64))>), BusError> {
     let (scout, topic) = (Arc::clone(scout), topic.to_owned());
     blocking(move || {
         let what = format!("find the end of topic {topic:?}");
         let extent = |partition| {
             let extent = scout.fetch_watermarks(&topic, partition, PATIENCE);
-            extent.map(|extent| (partition, extent)).map_err(|error| failed(&what, &error))
+            extent.map(|extent| (partition, extent)).map_err(|error| failed(scout.context(), &what, &error))
         };
-        (0..partitions).map(extent).collect()
+        let extents = (0..partitions).map(extent).collect::<Result<_, _>>()?;
+        // Known since it was first reached.
+        Ok((scout.client().fetch_cluster_id(PATIENCE).unwrap_or_default(), extents))
     })
     .await
 }
@@ -178,10 +189,11 @@ fn passes_by_itself(error: &KafkaError) -> bool {
             | Code::NotLeaderForPartition
             | Code::NetworkException
             | Code::OffsetOutOfRange
+            // Of the group, which librdkafka looks after although nobody is in it.
             | Code::CoordinatorNotAvailable
             | Code::NotCoordinator
             | Code::CoordinatorLoadInProgress
-            | Code::RebalanceInProgress
+            | Code::GroupAuthorizationFailed
     )
 }
 

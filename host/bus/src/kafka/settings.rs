@@ -117,7 +117,7 @@ pub(super) fn producer(client: &ClientConfig) -> ClientConfig {
     settings
 }
 
-/// For what is read.
+/// For what is read. The group is a name that librdkafka wants; nobody ever joins it or commits to it.
 pub(super) fn consumer(client: &ClientConfig, group: &str) -> ClientConfig {
     let mut settings = ClientConfig::new();
     settings
@@ -128,9 +128,6 @@ pub(super) fn consumer(client: &ClientConfig, group: &str) -> ClientConfig {
         .set("fetch.error.backoff.ms", "100")
         .set("fetch.message.max.bytes", MAX_RECORD_BYTES.to_string())
         .set("queued.max.messages.kbytes", "32768")
-        // The lowest that a broker accepts by default: another member takes over after so long.
-        .set("session.timeout.ms", "6000")
-        .set("heartbeat.interval.ms", "1500")
         .set("allow.auto.create.topics", "false")
         .set("enable.partition.eof", "true");
     overlay(&mut settings, client);

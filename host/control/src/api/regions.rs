@@ -56,9 +56,11 @@ fn own_problems(overview: &Overview) -> Vec<String> {
         problems.push(format!("its state cannot be published: {}", overview.relay_problem));
     }
     let applied = overview.heartbeat.as_ref().map_or(0, |heartbeat| heartbeat.version);
-    if overview.version == 0 && applied > 0 {
+    let (holder, version) =
+        if applied > 0 { ("it holds", applied) } else { ("its topic holds", overview.head) };
+    if overview.version == 0 && version > 0 {
         problems.push(format!(
-            "it holds version {applied} of a state that this control plane does not have (is this the right database?); \
+            "{holder} version {version} of a state that this control plane does not have (is this the right database?); \
              nothing is published to it until an apply names it"
         ));
     }

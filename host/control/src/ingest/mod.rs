@@ -6,18 +6,21 @@
 //! - a report about another uid than the one we know changes nothing;
 //! - nothing that a region says can delete what is desired. A departing resource is forgotten when its region says that
 //!   it is gone, or that it has nothing like it;
-//! - one bad message is skipped; the others' way is free.
+//! - one bad message is skipped; the others' way is free;
+//! - one control plane at a time reads the topic, and another goes on where it was.
 
 mod batch;
+mod turn;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use futures::FutureExt as _;
 use senren_api::{RegionId, SiteName};
-use senren_bus::{Bus, BusError, Delivery, Event, From as Position, Record, Subscription};
+use senren_bus::{Bus, BusError, Delivery, Event, From, Record, Subscription};
 use senren_telemetry::trace;
 use sqlx::PgConnection;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 use uuid::Uuid;
@@ -32,6 +35,7 @@ use crate::{
     },
 };
 use batch::Batch;
+use turn::{BEAT, Turn};
 
 /// Records that are stored in one transaction, if they are already there.
 const MOST_AT_ONCE: usize = 500;
@@ -142,7 +146,7 @@ async fn take_heartbeats(
     let now = ingest.sources.now();
     let named: Vec<&str> = beats.iter().map(|beat| beat.region.as_str()).collect();
     regions::ensure(transaction, &named).await?;
-    let before: BTreeMap<String, Seen> = heartbeats::of(transaction, &named).await?.into_iter().collect();
+    let before = heartbeats::of(transaction, &named).await?;
     let recorded = heartbeats::record(transaction, beats).await?;
     let mut news = News { count: recorded.len(), ..News::default() };
     for beat in beats.iter().filter(|beat| recorded.iter().any(|region| region == beat.region.as_str())) {
@@ -200,32 +204,55 @@ fn signals(touched: Vec<(SiteName, Uuid)>, turned: Vec<RegionId>) -> Vec<Signal>
     resources.chain(turned.into_iter().map(Signal::Region)).collect()
 }
 
-/// Takes in what comes until `shutdown`.
+/// Takes in what comes, whenever it is this control plane's turn, until `shutdown`.
 pub(crate) async fn run(ingest: Ingest, bus: Arc<dyn Bus>, shutdown: CancellationToken) {
-    while !shutdown.is_cancelled() {
-        let work = async {
-            // The control planes of one installation share the topic's partitions.
-            let group = Position::Group(format!("{}-control", bus.topics().prefix()));
-            let mut subscription = bus.subscribe(&bus.topics().status_topic(), group).await?;
-            loop {
-                let deliveries = next_batch(subscription.as_mut()).await?;
-                let records: Vec<Record> =
-                    deliveries.iter().map(|delivery| delivery.record.clone()).collect();
-                handle_surely(&ingest, &records).await;
-                commit(subscription.as_mut(), &deliveries).await?;
+    let (owner, topic) = (ingest.sources.uid(), bus.topics().status_topic());
+    loop {
+        match Turn::take(&ingest.store, topic.clone(), owner).await {
+            Ok(Some(turn)) => take_turn(&ingest, bus.as_ref(), &turn, &topic, &shutdown).await,
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot ask the database whose turn it is to take in reports")
             }
-        };
-        let ended: Result<(), BusError> = tokio::select! {
-            () = shutdown.cancelled() => return,
-            ended = work => ended,
-        };
-        if let Err(error) = ended {
-            tracing::warn!(%error, "cannot read the status topic; trying again");
         }
-        tokio::select! {
-            () = shutdown.cancelled() => {}
-            () = tokio::time::sleep(PAUSE) => {}
+        if timeout(BEAT, shutdown.cancelled()).await.is_ok() {
+            return;
         }
+    }
+}
+
+/// Until it is another control plane's turn, the bus fails, or `shutdown`.
+async fn take_turn(
+    ingest: &Ingest,
+    bus: &dyn Bus,
+    turn: &Turn<'_>,
+    topic: &str,
+    shutdown: &CancellationToken,
+) {
+    tracing::info!(topic, "taking in what regions report");
+    let active = metrics::gauge!("senren_ingest_active");
+    active.set(1.0);
+    tokio::select! {
+        () = shutdown.cancelled() => turn.end().await,
+        () = turn.keep() => tracing::info!(topic, "another control plane takes in what regions report"),
+        Err(error) = read(ingest, bus, turn, topic) => {
+            tracing::warn!(%error, "cannot read the status topic; another control plane may, or we try again");
+            turn.end().await;
+            // For the others to be faster.
+            let _ = timeout(2 * BEAT, shutdown.cancelled()).await;
+        }
+    }
+    active.set(0.0);
+}
+
+async fn read(ingest: &Ingest, bus: &dyn Bus, turn: &Turn<'_>, topic: &str) -> Result<Infallible, BusError> {
+    let mut subscription = bus.subscribe(topic, From::Position(turn.position())).await?;
+    turn.reads(subscription.log());
+    loop {
+        let deliveries = next_batch(subscription.as_mut()).await?;
+        let records: Vec<Record> = deliveries.iter().map(|delivery| delivery.record.clone()).collect();
+        handle_surely(ingest, &records).await;
+        turn.pass(&deliveries);
     }
 }
 
@@ -272,13 +299,4 @@ async fn handle_surely(ingest: &Ingest, records: &[Record]) {
             }
         }
     }
-}
-
-async fn commit(subscription: &mut dyn Subscription, deliveries: &[Delivery]) -> Result<(), BusError> {
-    let last: BTreeMap<i32, &Delivery> =
-        deliveries.iter().map(|delivery| (delivery.partition, delivery)).collect();
-    for delivery in last.into_values() {
-        subscription.commit(delivery).await?;
-    }
-    Ok(())
 }

@@ -14,6 +14,7 @@ pub(crate) mod resources;
 pub(crate) mod revision;
 pub(crate) mod sites;
 pub(crate) mod statuses;
+pub(crate) mod turns;
 
 use std::{str::FromStr as _, sync::Arc, time::Duration};
 
@@ -31,6 +32,16 @@ use tokio::{
 /// How long a server may take to answer that is just starting.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// Every statement is prepared and finds its rows by key, so one plan serves all its parameters; to plan each anew took
+/// a tenth of a small apply.
+///
+/// A machine that is lost without a word must not keep its locks (on a region that it was publishing, say): PostgreSQL
+/// notices after five seconds, not hours, and ends what a control plane that hangs has begun, once no publication can
+/// take so long.
+const SESSION: &str = "SET plan_cache_mode = force_generic_plan;
+                       SET tcp_keepalives_idle = 3; SET tcp_keepalives_interval = 1; SET tcp_keepalives_count = 2;
+                       SET idle_in_transaction_session_timeout = '30s'";
 
 /// Connections to the database of a control plane.
 #[derive(Clone)]
@@ -54,15 +65,8 @@ impl Store {
             .acquire_timeout(PATIENCE)
             // A ping before every use would cost a round trip; one that has just been in use is alive.
             .test_before_acquire(false)
-            // Every statement is prepared and finds its rows by key, so one plan serves all its parameters; to plan
-            // each anew took a tenth of a small apply.
             .after_connect(|connection, _| {
-                Box::pin(async move {
-                    sqlx::query("SET plan_cache_mode = force_generic_plan")
-                        .execute(connection)
-                        .await
-                        .map(drop)
-                })
+                Box::pin(async move { sqlx::raw_sql(SESSION).execute(connection).await.map(drop) })
             })
             .before_acquire(|connection, meta| {
                 Box::pin(async move {

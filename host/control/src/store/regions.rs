@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use senren_api::RegionId;
 use sqlx::{PgConnection, Row as _};
 
-use super::unsigned;
+use super::{signed, unsigned};
 
 /// Makes regions known that nobody has named yet. `regions` are sorted.
 pub(crate) async fn ensure(transaction: &mut PgConnection, regions: &[&str]) -> sqlx::Result<()> {
@@ -37,10 +37,50 @@ pub(crate) async fn overtake(
     row.map(|row| Ok((unsigned(row.try_get(0)?), unsigned(row.try_get(1)?)))).transpose()
 }
 
+/// Notes what the topics show, by region, and raises those of our versions above it that are below. Returns the regions
+/// that it is true of, with the version shown and our new one. `shown` is ordered by region.
+///
+/// Never where nothing was ever applied, as in `overtake`.
+pub(crate) async fn overtake_heads(
+    transaction: &mut PgConnection,
+    shown: &[(String, u64)],
+) -> sqlx::Result<Vec<(String, u64, u64)>> {
+    let query = sqlx::query(
+        r#"WITH shown AS (
+             SELECT r.id, r.version AS before, s.head FROM UNNEST($1::text[], $2::bigint[]) AS s(id, head)
+             JOIN regions r ON r.id = s.id WHERE r.head < s.head
+             ORDER BY r.id COLLATE "C" FOR UPDATE OF r
+         )
+         UPDATE regions r
+         SET head = shown.head,
+             version = CASE WHEN shown.before BETWEEN 1 AND shown.head - 1 THEN shown.head + 1 ELSE r.version END
+         FROM shown WHERE r.id = shown.id
+         RETURNING r.id, shown.before, r.head, r.version"#,
+    );
+    let (regions, heads): (Vec<&str>, Vec<i64>) =
+        shown.iter().map(|(region, head)| (region.as_str(), signed(*head))).unzip();
+    let rows = query.bind(regions).bind(heads).fetch_all(transaction).await?;
+    let mut overtaken = Vec::new();
+    for row in rows {
+        let (before, head): (i64, i64) = (row.try_get(1)?, row.try_get(2)?);
+        if before > 0 && before < head {
+            overtaken.push((row.try_get(0)?, unsigned(head), unsigned(row.try_get(3)?)));
+        }
+    }
+    Ok(overtaken)
+}
+
+/// The ids of all regions.
+pub(crate) async fn all(connection: &mut PgConnection) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar("SELECT id FROM regions").fetch_all(connection).await
+}
+
 /// A region, as `ListRegions` shows it.
 pub(crate) struct Overview {
     pub id: String,
     pub version: u64,
+    /// The highest version that its topic had before this database published there.
+    pub head: u64,
     pub published_version: u64,
     pub published_hash: String,
     pub relay_problem: String,
@@ -64,7 +104,7 @@ pub(crate) struct OverviewHeartbeat {
 /// All regions, by id.
 pub(crate) async fn overviews(connection: &mut PgConnection) -> sqlx::Result<Vec<Overview>> {
     let query = sqlx::query(
-        r#"SELECT r.id, r.version, l.published_version, l.content_hash AS published_hash, l.problem,
+        r#"SELECT r.id, r.version, r.head, l.published_version, l.content_hash AS published_hash, l.problem,
                   h.version AS applied_version, h.content_hash, h.interval_ms, h.received_at, h.plugins_hash,
                   h.cluster_uid, h.plane_version, h.problems,
                   COALESCE(c.resources, 0) AS resources, COALESCE(c.ready, 0) AS ready
@@ -99,6 +139,7 @@ fn overview(row: &sqlx::postgres::PgRow) -> sqlx::Result<Overview> {
     Ok(Overview {
         id: row.try_get("id")?,
         version: unsigned(row.try_get("version")?),
+        head: unsigned(row.try_get("head")?),
         published_version: unsigned(row.try_get("published_version")?),
         published_hash: row.try_get("published_hash")?,
         relay_problem: row.try_get("problem")?,

@@ -151,7 +151,7 @@ fn raise_versions(sql: &mut QueryBuilder<Postgres>, revision: &Revision<'_>) {
     sql.push_bind(traceparent).push(" FROM site, UNNEST(").push_bind(texts(revision.regions));
     sql.push(
         r#"::text[]) AS id ORDER BY id COLLATE "C"
-             ON CONFLICT (id) DO UPDATE SET version = GREATEST(r.version + 1, EXCLUDED.version),
+             ON CONFLICT (id) DO UPDATE SET version = GREATEST(r.version, r.head, EXCLUDED.version - 1) + 1,
                                             traceparent = EXCLUDED.traceparent
              RETURNING id, version
          ), relay AS (

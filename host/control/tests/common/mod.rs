@@ -109,6 +109,11 @@ impl Plane {
         Self::on(self.database.clone(), self.bus.clone(), self.clock.clone()).await
     }
 
+    /// A control plane on the same bus that knows nothing.
+    pub async fn with_new_database(&self) -> Self {
+        Self::on(Arc::new(test_database()), self.bus.clone(), self.clock.clone()).await
+    }
+
     async fn on(database: Arc<TestDatabase>, bus: FaultyBus, clock: TestClock) -> Self {
         let store = Store::connect(&database.url, 12).await.unwrap();
         let (hub, sources, shutdown) = (Hub::default(), clock.sources(), CancellationToken::new());

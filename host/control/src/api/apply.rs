@@ -186,9 +186,10 @@ pub(crate) async fn draft(
     order: &Order,
 ) -> Result<Draft, ApplyError> {
     let declared: Vec<&Declared> = order.databases.iter().map(|database| &database.declared).collect();
-    let checked = check::check(connection, &api.catalog, &declared, api.sources.now()).await?;
+    let regions = check::regions(&declared);
+    let Before { revision, current, seen } = sites::before(connection, &order.site, &regions).await?;
+    let checked = check::check(connection, &api.catalog, &declared, &seen, api.sources.now()).await?;
     let checked = checked.map_err(ApplyError::Invalid)?;
-    let Before { revision, current } = sites::before(connection, &order.site).await?;
     if let Some(expected) = order.expected_revision.filter(|expected| *expected != revision) {
         return Err(ApplyError::Conflict { site: order.site.clone(), revision, expected });
     }

@@ -24,39 +24,38 @@ pub(crate) struct Checked {
     pub schemas: Schemas,
 }
 
-/// Looks at databases with the eyes of their regions.
+/// Every region that one of them names, once.
+pub(crate) fn regions<'a>(databases: &[&'a Declared]) -> Vec<&'a str> {
+    let named = databases.iter().flat_map(|declared| &declared.regions).map(|region| region.as_str());
+    named.collect::<BTreeSet<&str>>().into_iter().collect()
+}
+
+/// Looks at databases with the eyes of their regions; `seen` is what those say of themselves.
 pub(crate) async fn check(
     connection: &mut PgConnection,
     catalog: &Catalog,
     databases: &[&Declared],
+    seen: &BTreeMap<String, Seen>,
     now: DateTime<Utc>,
 ) -> sqlx::Result<Result<Checked, Violations>> {
-    let regions: BTreeSet<&str> = databases
-        .iter()
-        .copied()
-        .flat_map(|declared| &declared.regions)
-        .map(|region| region.as_str())
-        .collect();
-    let named: Vec<&str> = regions.iter().copied().collect();
-    let seen: BTreeMap<String, Seen> = heartbeats::of(connection, &named).await?.into_iter().collect();
     let mut findings = Findings { violations: Violations::default(), warnings: Vec::new() };
-    for region in regions {
+    for region in regions(databases) {
         findings.about_region(region, seen.get(region), now);
     }
     let mut schemas = Schemas::default();
-    for (region, seen) in &seen {
+    for (region, seen) in seen {
         schemas.0.insert(region.clone(), catalog.get(connection, &seen.plugins_hash).await?);
     }
     let mut all_types = None;
     for database in databases {
-        let served = findings.about_type(database, &seen);
+        let served = findings.about_type(database, seen);
         if !served && database.regions.iter().any(|region| seen.contains_key(region.as_str())) {
             if all_types.is_none() {
                 all_types = Some(heartbeats::all_types(connection).await?);
             }
             findings.about_unserved_type(database, all_types.as_deref().unwrap_or_default());
         }
-        check_spec(database, &seen, &schemas, &mut findings.violations);
+        check_spec(database, seen, &schemas, &mut findings.violations);
     }
     let Findings { warnings, violations } = findings;
     Ok(if violations.is_empty() { Ok(Checked { warnings, schemas }) } else { Err(violations) })

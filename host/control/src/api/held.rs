@@ -64,7 +64,7 @@ impl Work for Confirmation {
         connection: &mut PgConnection,
     ) -> Result<Option<Done<ConfirmHeldResponse>>, ApplyError> {
         let Self { site, filter, author } = self;
-        let before = sites::before(connection, site).await?;
+        let before = sites::before(connection, site, &[]).await?;
         let mut held = before.current;
         held.retain(|have: &Current| have.hold.is_some() && filter.admits(&have.region, &have.name));
         if held.is_empty() {
@@ -111,7 +111,7 @@ impl Work for ForcedDeletion {
     ) -> Result<Option<Done<ForceDeleteResponse>>, ApplyError> {
         let Self { site, region, names, author } = self;
         let seen = heartbeats::of(connection, &[region.as_str()]).await?;
-        if seen.iter().any(|(_, seen)| !seen.is_silent(api.sources.now())) {
+        if seen.values().any(|seen| !seen.is_silent(api.sources.now())) {
             return Err(ApplyError::Connected { region: region.clone() });
         }
         let before = sites::revision(connection, site).await?;

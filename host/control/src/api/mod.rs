@@ -33,7 +33,7 @@ use crate::{
     plan::Limits,
     sources::Sources,
     status,
-    store::{Store, regions as stored_regions, resources, revision::Kind, sites},
+    store::{Store, heartbeats, regions as stored_regions, resources, revision::Kind, sites},
     watch,
 };
 use apply::Order;
@@ -110,7 +110,8 @@ impl Api {
         let declared: Vec<&Declared> = invalid.declared.iter().collect();
         let checked = async {
             let mut connection = self.store.acquire().await?;
-            check::check(&mut connection, &self.catalog, &declared, self.sources.now()).await
+            let seen = heartbeats::of(&mut connection, &check::regions(&declared)).await?;
+            check::check(&mut connection, &self.catalog, &declared, &seen, self.sources.now()).await
         };
         // Without the database, what is known is said.
         if let Ok(Err(more)) = checked.await {

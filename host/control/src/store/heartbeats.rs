@@ -1,5 +1,7 @@
 //! The latest heartbeat of each region, and the plugin sets that heartbeats show.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use prost::Message as _;
 use senren_api::{
@@ -91,7 +93,10 @@ impl PluginSet {
 }
 
 /// What is known of those of `regions` that have been heard.
-pub(crate) async fn of(connection: &mut PgConnection, regions: &[&str]) -> sqlx::Result<Vec<(String, Seen)>> {
+pub(crate) async fn of(
+    connection: &mut PgConnection,
+    regions: &[&str],
+) -> sqlx::Result<BTreeMap<String, Seen>> {
     let query = sqlx::query(
         "SELECT region, received_at, interval_ms, types, plugins_hash, version AS applied_version
          FROM heartbeats WHERE region = ANY($1)",

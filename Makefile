@@ -13,7 +13,7 @@ FILE ?= examples/quickstart.yaml
 
 .PHONY: help
 help: ## Shows this
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
 .PHONY: demo
 demo: release plugins ## Runs `senren dev` on examples/quickstart.yaml (FILE=… another file, ONCE=1 ends by itself)
@@ -43,6 +43,11 @@ e2e: ## The tests on real engines: Kafka, Kubernetes, PostgreSQL (started, unles
 .PHONY: bench
 bench: release plugins ## Measures what has a goal: a table, and bench.json
 	@scripts/bench
+
+.PHONY: bench-e2e
+bench-e2e: release plugins ## Measures the walk on the real engines, and adds it to bench.json
+	@scripts/setup e2e
+	@SENREN_BIN=$(RELEASE)/senren PLUGIN_DIR=$(RELEASE)/plugins tests/kafka/start -- scripts/bench engines
 
 .PHONY: setup
 setup: ## Installs or finds what a demo needs: PostgreSQL, Redis, bubblewrap, build tools

@@ -24,7 +24,7 @@ use anyhow::Context as _;
 use account::Account;
 use binaries::Binaries;
 use server::Server;
-pub use testing::{TestDatabase, test_database};
+pub use testing::{TestDatabase, durable_test_database, test_database};
 
 /// The superuser of every private cluster.
 const SUPERUSER: &str = "senren";

@@ -1,8 +1,8 @@
 //! A database per test.
 //!
 //! With `DATABASE_URL` set it lies on that server and is dropped with the handle. Otherwise one private server serves
-//! all tests of this process; it ends with the process, and its directory is removed then, or, if the process was
-//! killed, by the next one.
+//! all tests of this process, or one of each durability where both are asked for; it ends with the process, and its
+//! directory is removed then, or, if the process was killed, by the next one.
 #![allow(clippy::expect_used)] // Tests have nobody to report to but the person who reads the panic.
 
 use std::{
@@ -35,9 +35,21 @@ pub struct TestDatabase {
 /// # Panics
 /// If there is no PostgreSQL; the message says what to install.
 pub fn test_database() -> TestDatabase {
+    database_of(Durability::None)
+}
+
+/// As [`test_database`], and a commit waits for its disk, as it does in production.
+///
+/// # Panics
+/// As [`test_database`].
+pub fn durable_test_database() -> TestDatabase {
+    database_of(Durability::Full)
+}
+
+fn database_of(durability: Durability) -> TestDatabase {
     let database = match env::var("DATABASE_URL") {
         Ok(server) if !server.is_empty() => on(&server),
-        _ => on_private_server(),
+        _ => on_private_server(durability),
     };
     database.expect("a PostgreSQL database for tests")
 }
@@ -59,12 +71,16 @@ fn on(server: &str) -> anyhow::Result<TestDatabase> {
     Ok(TestDatabase { url, foreign: Some((server.to_owned(), name)) })
 }
 
-fn on_private_server() -> anyhow::Result<TestDatabase> {
-    let mut server = PRIVATE.lock().unwrap_or_else(PoisonError::into_inner);
-    if server.is_none() {
-        *server = Some(Private::start()?);
-    }
-    let url = server.as_ref().context("no server")?.postgres.url(&fresh_name())?;
+fn on_private_server(durability: Durability) -> anyhow::Result<TestDatabase> {
+    let mut servers = PRIVATE.lock().unwrap_or_else(PoisonError::into_inner);
+    let index = match servers.iter().position(|server| server.durability == durability) {
+        Some(index) => index,
+        None => {
+            servers.push(Private::start(durability)?);
+            servers.len() - 1
+        }
+    };
+    let url = servers[index].postgres.url(&fresh_name())?;
     Ok(TestDatabase { url, foreign: None })
 }
 
@@ -76,9 +92,10 @@ fn fresh_name() -> String {
     format!("senren_test_{base:x}_{}_{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-static PRIVATE: Mutex<Option<Private>> = Mutex::new(None);
+static PRIVATE: Mutex<Vec<Private>> = Mutex::new(Vec::new());
 
 struct Private {
+    durability: Durability,
     postgres: LocalPostgres,
     dir: PathBuf,
     // Held while the directory is in use.
@@ -86,19 +103,19 @@ struct Private {
 }
 
 impl Private {
-    fn start() -> anyhow::Result<Self> {
+    fn start(durability: Durability) -> anyhow::Result<Self> {
         let temp = env::temp_dir();
         sweep(&temp);
-        let dir = temp.join(format!("{PREFIX}{}", process::id()));
+        let dir = temp.join(format!("{PREFIX}{}-{durability:?}", process::id()).to_lowercase());
         // The lock first: a directory with a free one is fair game for everybody's sweep.
         let lock = fs::File::create(lock_of(&dir)).context("cannot create a lock file")?;
         lock.lock().context("cannot lock the test server's directory")?;
         // Of an earlier process with our pid, if at all.
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
-        let postgres = LocalPostgres::start_with(&dir, Durability::None)?;
+        let postgres = LocalPostgres::start_with(&dir, durability)?;
         stop_at_exit();
-        Ok(Self { postgres, dir, _lock: lock })
+        Ok(Self { durability, postgres, dir, _lock: lock })
     }
 }
 
@@ -122,14 +139,14 @@ fn sweep(temp: &Path) {
 /// A static is never dropped; the end of the process is the only moment to stop the server in good order.
 fn stop_at_exit() {
     extern "C" fn stop() {
-        let server = PRIVATE.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(Private { postgres, dir, _lock }) = server {
+        let servers = std::mem::take(&mut *PRIVATE.lock().unwrap_or_else(PoisonError::into_inner));
+        for Private { postgres, dir, _lock, .. } in servers {
             drop(postgres);
             let _ = fs::remove_dir_all(&dir);
             let _ = fs::remove_file(lock_of(&dir));
         }
     }
-    // SAFETY: `stop` is a plain function that does not unwind, and it is registered once.
+    // SAFETY: `stop` is a plain function that does not unwind, and registering it twice does no harm.
     #[allow(unsafe_code)]
     unsafe {
         libc::atexit(stop);

@@ -3,35 +3,37 @@
 use senren_api::v1::{ApplyStateRequest, ApplyStateResponse, RollbackStateRequest};
 
 use crate::{
-    cli::{ApplyArgs, RollbackArgs},
+    cli::{ApplyArgs, RollbackArgs, Terms},
     client::Client,
     consent::{self, Consent},
     document::Document,
     exit::{Exit, Failure},
     outcome,
-    output::{self, Stream},
+    output::{self, Stream, say},
     plan,
     views::Plan,
 };
 
 /// Applies a file.
 pub async fn run(args: ApplyArgs) -> Result<(), Failure> {
-    let document = Document::read(&args.file)?;
-    let consent = Consent::of(&args.consent, &format!("senren plan -f {}", args.file.display()))?;
-    let client = Client::open(&args.connection).await?;
+    let terms = args.terms;
+    let mut document = Document::read(&args.file)?;
+    document.settle_site(terms.scope.told())?;
+    let consent = Consent::of(&terms.consent, &format!("senren plan -f {}", args.file.display()))?;
+    let client = Client::open(&terms.connection).await?;
     let mut request = ApplyStateRequest {
-        request_id: args.request_id.clone().unwrap_or_default(),
-        expected_revision: args.expected_revision,
-        author: consent::author(args.consent.author.as_deref()),
-        confirm_data_loss: args.confirm_data_loss,
+        request_id: terms.request_id.clone().unwrap_or_default(),
+        expected_revision: terms.expected_revision,
+        author: consent::author(terms.consent.author.as_deref()),
+        confirm_data_loss: terms.confirm_data_loss,
         ..document.request.clone()
     };
     if consent == Consent::Asked {
-        let plan = plan::of_document(&client, &document, args.confirm_data_loss).await?;
-        request.expected_revision = Some(agree(consent, &plan, args.expected_revision)?);
+        let plan = plan::of_document(&client, &document, terms.confirm_data_loss).await?;
+        request.expected_revision = Some(agree(consent, &plan, &terms)?);
     }
     let response = apply(&client, request, &document).await?;
-    outcome::show(&client, response, &args.waiting, args.output).await
+    outcome::show(&client, response, &terms.waiting, terms.output).await
 }
 
 /// One ApplyState call; violations are told at their place in `document`.
@@ -40,41 +42,45 @@ pub async fn apply(
     request: ApplyStateRequest,
     document: &Document,
 ) -> Result<ApplyStateResponse, Failure> {
-    client.call_about(document, request, async |mut grpc, request| grpc.apply_state(request).await).await
+    let call =
+        client.call_about(document, request, async |mut grpc, request| grpc.apply_state(request).await);
+    call.await.map_err(Failure::unsure)
 }
 
 /// Goes back to an earlier revision.
 pub async fn rollback(args: RollbackArgs) -> Result<(), Failure> {
-    let site = &args.scope.site;
+    let terms = args.terms;
+    let site = terms.scope.name();
     let look = format!("senren plan --rollback {} --site {site}", args.revision);
-    let consent = Consent::of(&args.consent, &look)?;
-    let client = Client::open(&args.connection).await?;
+    let consent = Consent::of(&terms.consent, &look)?;
+    let client = Client::open(&terms.connection).await?;
     let mut request = RollbackStateRequest {
-        site: site.clone(),
+        site: site.to_owned(),
         revision: args.revision,
-        request_id: args.request_id.clone().unwrap_or_default(),
-        expected_revision: args.expected_revision,
-        author: consent::author(args.consent.author.as_deref()),
-        confirm_data_loss: args.confirm_data_loss,
+        request_id: terms.request_id.clone().unwrap_or_default(),
+        expected_revision: terms.expected_revision,
+        author: consent::author(terms.consent.author.as_deref()),
+        confirm_data_loss: terms.confirm_data_loss,
     };
     if consent == Consent::Asked {
-        let plan = plan::of_rollback(&client, site, Some(args.revision), args.confirm_data_loss).await?;
-        request.expected_revision = Some(agree(consent, &plan, args.expected_revision)?);
+        let plan = plan::of_rollback(&client, site, Some(args.revision), terms.confirm_data_loss).await?;
+        request.expected_revision = Some(agree(consent, &plan, &terms)?);
     }
     let call = client.call(request, async |mut grpc, request| grpc.rollback_state(request).await);
-    outcome::show(&client, call.await?, &args.waiting, args.output).await
+    let response = call.await.map_err(Failure::unsure)?;
+    outcome::show(&client, response, &terms.waiting, terms.output).await
 }
 
 /// Shows a plan and asks; the revision that it holds for. What changes nothing needs no answer.
-fn agree(consent: Consent, plan: &Plan, expected: Option<u64>) -> Result<u64, Failure> {
-    if let Some(expected) = expected.filter(|expected| *expected != plan.revision) {
+fn agree(consent: Consent, plan: &Plan, terms: &Terms) -> Result<u64, Failure> {
+    if let Some(expected) = terms.expected_revision.filter(|expected| *expected != plan.revision) {
         let Plan { site, revision, .. } = plan;
         let message =
             format!("refused, nothing was changed: site {site} is at revision {revision}, not {expected}");
         return Err(Failure::new(Exit::Refused, message));
     }
     output::warnings(&plan.warnings);
-    eprintln!("{}", plan.text(output::colour(Stream::Err)));
+    say!("{}", plan.text(output::colour(Stream::Err)));
     if plan.changes_anything() {
         consent.ask("Apply this?")?;
     }

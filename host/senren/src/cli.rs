@@ -5,7 +5,10 @@ mod args;
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand, error::ErrorKind};
+use clap::{
+    Args, Parser, Subcommand,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 use senren_api::RegionId;
 use senren_bus::BusConfig;
 use senren_control::ControlConfig;
@@ -13,7 +16,7 @@ use senren_region::RegionConfig;
 
 pub use self::args::{
     ApplyArgs, ConfirmArgs, Connection, Consent, DiffArgs, ForceDeleteArgs, Format, HistoryArgs, Output,
-    PlanArgs, RegionsArgs, RollbackArgs, StateArgs, StatusArgs, Waiting,
+    PlanArgs, RegionsArgs, RollbackArgs, StateArgs, StatusArgs, Terms, Waiting,
 };
 use crate::{
     exit::{Exit, Failure},
@@ -149,7 +152,7 @@ impl Cli {
         match Self::try_parse_from(["senren", plane]) {
             Ok(Self { command: Some(command) }) => Ok(command),
             Ok(Self { command: None }) => Err(Failure::new(Exit::Usage, "no command")),
-            Err(error) => error.exit(),
+            Err(error) => naming_variables(error, plane).exit(),
         }
     }
 
@@ -162,6 +165,23 @@ impl Cli {
             )
             .exit()
     }
+}
+
+/// Whoever starts a plane by `MODE` sets variables, not flags: says which of them are missing.
+fn naming_variables(mut error: clap::Error, plane: &str) -> clap::Error {
+    let Some(ContextValue::Strings(missing)) = error.get(ContextKind::InvalidArg) else { return error };
+    let mut command = <Cli as clap::CommandFactory>::command();
+    command.build();
+    let arguments = command.find_subcommand(plane).into_iter().flat_map(clap::Command::get_arguments);
+    let variables: Vec<String> = arguments
+        .filter(|argument| missing.contains(&argument.to_string()))
+        .filter_map(|argument| Some(argument.get_env()?.to_string_lossy().into_owned()))
+        .collect();
+    if !variables.is_empty() {
+        let tip = format!("MODE={plane} takes them from the environment: set {}", variables.join(", "));
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+    error
 }
 
 #[cfg(test)]

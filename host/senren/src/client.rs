@@ -6,6 +6,7 @@ mod errors;
 use std::{path::Path, time::Duration};
 
 use senren_api::v1::control_plane_client::ControlPlaneClient;
+use tokio::time::timeout;
 use tonic::{
     Request, Response, Status,
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint as Transport, Identity},
@@ -18,7 +19,9 @@ use crate::{
     exit::{Exit, Failure},
 };
 
+/// How long one address may take to answer at all, and how long until there is a connection, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long one answer may take; a stream has no limit.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -51,9 +54,14 @@ impl Client {
     }
 
     async fn connect(endpoint: Endpoint, tls: ClientTlsConfig) -> Result<Self, Failure> {
-        let channel = dial(&endpoint, tls)
-            .await
-            .map_err(|error| errors::unreachable(&endpoint, &errors::last_cause(&error)))?;
+        let channel = match timeout(DIAL_TIMEOUT, dial(&endpoint, tls)).await {
+            Ok(Ok(channel)) => channel,
+            Ok(Err(error)) => return Err(errors::unreachable(&endpoint, &errors::last_cause(&error))),
+            Err(_) => {
+                let cause = format!("no connection within {}s", DIAL_TIMEOUT.as_secs());
+                return Err(errors::unreachable(&endpoint, &cause));
+            }
+        };
         let grpc = ControlPlaneClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
         Ok(Self { endpoint, grpc })
     }

@@ -6,6 +6,7 @@ use std::io::{IsTerminal as _, Write as _};
 use crate::{
     cli,
     exit::{Exit, Failure},
+    output::say,
 };
 
 /// The history keeps no longer ones.
@@ -40,10 +41,15 @@ impl Consent {
         if self == Self::Given {
             return Ok(());
         }
-        eprint!("{question} [y/N] ");
-        // An answer that cannot be read is a no.
+        let mut stderr = std::io::stderr();
+        let asked = write!(stderr, "{question} [y/N] ").and_then(|()| stderr.flush());
+        // An answer that cannot be read is a no, and so is one to a question that could not be asked.
         let mut answer = String::new();
-        let _ = std::io::stderr().flush().and_then(|()| std::io::stdin().read_line(&mut answer).map(drop));
+        let _ = asked.and_then(|()| std::io::stdin().read_line(&mut answer));
+        if !answer.ends_with('\n') {
+            // The input ended instead: what follows stands on a line of its own.
+            say!("");
+        }
         match answer.trim().to_lowercase().as_str() {
             "y" | "yes" => Ok(()),
             _ => Err(Failure::new(Exit::Interrupted, "nothing was changed")),

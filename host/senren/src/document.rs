@@ -19,6 +19,7 @@ use senren_api::{
     RegionId, ResourceName, SiteName, TypeName,
     v1::{ApplyStateRequest, Database},
 };
+use senren_schema::closest;
 
 use self::tree::{Key, Node, Value};
 pub use self::{declaration::Declaration, tree::Position};
@@ -80,6 +81,23 @@ impl Document {
         self.request.databases.iter().flat_map(|d| &d.regions).filter_map(|id| id.parse().ok()).collect()
     }
 
+    /// Makes it about the site that is meant: its own, or `told` where it names none. Where both do they must agree:
+    /// what is declared for one site would delete what another has.
+    pub fn settle_site(&mut self, told: Option<&str>) -> Result<(), Failure> {
+        let Some(told) = told else { return Ok(()) };
+        let own = &mut self.request.site;
+        if own.is_empty() {
+            told.clone_into(own);
+        } else if own != told {
+            let message = format!(
+                "{} is for site {own}, but --site (or SENREN_SITE) says {told}: drop one of them",
+                shown(&self.file)
+            );
+            return Err(Failure::new(Exit::Usage, message));
+        }
+        Ok(())
+    }
+
     /// The problem that the control plane found at `path`, at its place in the file.
     pub fn locate(&self, path: &str, message: &str) -> Problem {
         Problem { at: path::locate(&self.root, path), path: path.to_owned(), message: message.to_owned() }
@@ -88,7 +106,7 @@ impl Document {
 
 /// One line per problem: `quickstart.yaml:4:11: databases[0].type: …`.
 pub fn render(file: &str, problems: &[Problem]) -> String {
-    let file = if file == "-" { "(standard input)" } else { file };
+    let file = shown(file);
     let mut lines = vec![match problems.len() {
         1 => format!("{file} has a problem:"),
         n => format!("{file} has {n} problems:"),
@@ -102,6 +120,10 @@ pub fn render(file: &str, problems: &[Problem]) -> String {
         lines.push(format!("  {file}{place}: {path}{}", problem.message));
     }
     lines.join("\n")
+}
+
+fn shown(file: &str) -> &str {
+    if file == "-" { "(standard input)" } else { file }
 }
 
 /// Collects problems while it turns nodes into a request. Where something is missing or wrong it notes that and
@@ -265,7 +287,7 @@ impl Reader {
         otherwise: impl Fn(&str) -> Option<String>,
     ) {
         for (key, _) in entries.iter().filter(|(key, _)| !known.contains(&key.text.as_str())) {
-            let advice = match path::nearest(&key.text, known) {
+            let advice = match closest(&key.text, known.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => otherwise(&key.text).unwrap_or_else(|| format!("known are {}", known.join(", "))),
             };

@@ -2,6 +2,8 @@
 
 use std::{fmt, process::ExitCode};
 
+use crate::output::{plain_lines, say};
+
 /// Exit status of the process. Documented in `docs/users.md`; a number never changes its meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
@@ -35,6 +37,15 @@ impl Failure {
         Self { exit, message: message.into() }
     }
 
+    /// Of a request that may have arrived although no answer came back.
+    pub fn unsure(mut self) -> Self {
+        if matches!(self.exit, Exit::Unreachable | Exit::TimedOut) {
+            self.message += "\n  Whether anything was changed is not known: `senren history` says. Asking for the same \
+                             again does no harm.";
+        }
+        self
+    }
+
     /// Ends with `exit` and without a word: all is said.
     pub fn silent(exit: Exit) -> Self {
         Self::new(exit, "")
@@ -43,7 +54,7 @@ impl Failure {
     /// Prints the message on standard error.
     pub fn report(&self) -> ExitCode {
         if !self.message.is_empty() {
-            eprintln!("senren: {self}");
+            say!("senren: {}", plain_lines(&self.message));
         }
         ExitCode::from(self.exit as u8)
     }

@@ -15,8 +15,11 @@ use crate::{
 /// Shows the revisions of a site, the latest first.
 pub async fn run(args: HistoryArgs) -> Result<(), Failure> {
     let client = Client::open(&args.connection).await?;
-    let request =
-        ListHistoryRequest { site: args.scope.site.clone(), limit: args.limit, before_revision: args.before };
+    let request = ListHistoryRequest {
+        site: args.scope.name().to_owned(),
+        limit: args.limit,
+        before_revision: args.before,
+    };
     let answer = client.call(request, async |mut grpc, request| grpc.list_history(request).await).await?;
     output::show(args.output, &History::from(answer), |history| text(history, Timestamp::now()))
 }

@@ -35,6 +35,10 @@ use crate::{
     exit::{Exit, Failure},
 };
 
+/// Half of what a plane does is to make and drop small things; this one takes half the time that the C library's takes.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command().and_then(run) {
@@ -45,7 +49,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Failure> {
     if let Command::Plugin(command) = command {
-        telemetry::init_command();
+        telemetry::init_command()?;
         return plugin::run(command);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -58,7 +62,7 @@ fn run(command: Command) -> Result<(), Failure> {
             Command::Regional(_) => telemetry::init_plane("senren-regional")?,
             // Into its data directory, once that is ours.
             Command::Dev(_) => {}
-            _ => telemetry::init_command(),
+            _ => telemetry::init_command()?,
         }
         match command {
             Command::Control(args) => planes::control(*args).await,

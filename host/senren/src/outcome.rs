@@ -7,7 +7,7 @@ use crate::{
     cli::{Output, Waiting},
     client::Client,
     exit::Failure,
-    output,
+    output::{self, plain, say},
     progress::Progress,
     table::{self, Table},
     views::{Applied, Change, Resource},
@@ -31,7 +31,7 @@ pub async fn show(
         });
     }
 
-    eprintln!("{}", summary(&applied));
+    say!("{}", summary(&applied));
     let mut progress = Progress::on_stderr();
     let waited =
         wait::converge(client, goals, waiting.timeout, |status, settled| progress.show(status, settled));
@@ -45,7 +45,7 @@ pub async fn show(
         })?;
     }
     if output == Output::Table && result.is_ok() {
-        eprintln!("site {} is as declared", applied.site);
+        say!("site {} is as declared", applied.site);
     }
     result
 }
@@ -54,7 +54,7 @@ pub async fn show(
 fn held(changes: &[Change]) {
     for change in changes {
         if let Some(hold) = &change.hold {
-            eprintln!("held: {}  {}: {}", change.region, change.name, hold.message);
+            say!("held: {}  {}: {}", change.region, change.name, plain(&hold.message));
         }
     }
 }

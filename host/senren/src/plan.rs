@@ -1,6 +1,8 @@
 //! `senren plan`, and the plan that other commands show before they ask: what would become of each resource, and
 //! what that would mean for what runs. Making a plan changes nothing.
 
+use std::collections::BTreeMap;
+
 use senren_api::v1::PlanStateRequest;
 
 use crate::{
@@ -8,7 +10,7 @@ use crate::{
     client::Client,
     document::Document,
     exit::Failure,
-    output::{self, Stream},
+    output::{self, Stream, plain},
     paint::Paint,
     views::{Change, FieldChange, Plan, PlannedChange},
 };
@@ -18,11 +20,14 @@ const MAX_VALUE: usize = 60;
 
 /// Shows the plan for a file, or for a rollback.
 pub async fn run(args: PlanArgs) -> Result<(), Failure> {
-    let document = args.file.as_deref().map(Document::read).transpose()?;
+    let mut document = args.file.as_deref().map(Document::read).transpose()?;
+    if let Some(document) = &mut document {
+        document.settle_site(args.scope.told())?;
+    }
     let client = Client::open(&args.connection).await?;
     let plan = match (&document, args.rollback) {
         (Some(document), _) => of_document(&client, document, args.confirm_data_loss).await?,
-        (None, revision) => of_rollback(&client, &args.scope.site, revision, args.confirm_data_loss).await?,
+        (None, revision) => of_rollback(&client, args.scope.name(), revision, args.confirm_data_loss).await?,
     };
     output::warnings(&plan.warnings);
     output::show(args.output, &plan, |plan| plan.text(output::colour(Stream::Out)))
@@ -109,29 +114,28 @@ struct Group<'a> {
 }
 
 fn groups(changes: &[PlannedChange]) -> Vec<Group<'_>> {
-    let mut groups: Vec<Group<'_>> = Vec::new();
     let shown =
         |planned: &&PlannedChange| planned.change.action != "unchanged" || planned.change.hold.is_some();
+    // By name: what is alike is then among few, also where there are ten thousand.
+    let mut by_name: BTreeMap<&str, Vec<Group<'_>>> = BTreeMap::new();
     for planned in changes.iter().filter(shown) {
+        let groups = by_name.entry(&planned.change.name).or_default();
         match groups.iter_mut().find(|group| group.has(planned)) {
             Some(group) => group.regions.push(&planned.change.region),
             None => groups.push(Group { planned, regions: vec![&planned.change.region] }),
         }
     }
-    groups.sort_by_key(|group| &group.planned.change.name);
-    groups
+    by_name.into_values().flatten().collect()
 }
 
 impl Group<'_> {
-    /// Whether `other` differs in nothing but its region.
+    /// Whether `other`, which has the same name, differs in nothing but its region.
     fn has(&self, other: &PlannedChange) -> bool {
-        let meaning = |planned: &PlannedChange| (planned.disruptive, planned.data_loss);
-        let what = |change: &Change| (change.name.clone(), change.r#type.clone(), change.action);
-        what(&self.planned.change) == what(&other.change)
-            && meaning(self.planned) == meaning(other)
-            && self.planned.fields == other.fields
-            && self.planned.summary == other.summary
-            && self.planned.change.hold == other.change.hold
+        let PlannedChange { change, fields, disruptive, data_loss, summary } = self.planned;
+        (&change.r#type, change.action, &change.hold)
+            == (&other.change.r#type, other.change.action, &other.change.hold)
+            && (disruptive, data_loss) == (&other.disruptive, &other.data_loss)
+            && (fields, summary) == (&other.fields, &other.summary)
     }
 
     fn text(&self, colour: bool) -> String {
@@ -162,7 +166,7 @@ impl Group<'_> {
         let PlannedChange { change, disruptive, data_loss, summary, .. } = self.planned;
         let mut lines = Vec::new();
         if change.action == "replaced" {
-            lines.push((summary.clone(), Paint::Moving));
+            lines.push((plain(summary).into_owned(), Paint::Moving));
         }
         match (data_loss, disruptive) {
             (true, _) => lines.push(("its data will be lost".into(), Paint::Bad)),
@@ -170,7 +174,7 @@ impl Group<'_> {
             (false, false) => {}
         }
         if let Some(hold) = &change.hold {
-            lines.push((format!("held: {}", hold.message), Paint::Moving));
+            lines.push((format!("held: {}", plain(&hold.message)), Paint::Moving));
         }
         lines
     }

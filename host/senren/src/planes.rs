@@ -16,7 +16,11 @@ pub async fn control(args: ControlArgs) -> Result<(), Failure> {
     let shutdown = shutdown::on_signal()?;
     let planes = endpoint::start(args.telemetry, None, shutdown.clone()).await?;
     let bus = args.bus.connect().await.context("the bus")?;
-    let control = Control::start(args.control, bus, shutdown).await.context("control plane")?;
+    // What it needs may be away for long: being told to stop ends the wait.
+    let control = tokio::select! {
+        started = Control::start(args.control, bus, shutdown.clone()) => started.context("control plane")?,
+        () = shutdown.cancelled() => return Ok(()),
+    };
     planes.add("control plane", control.readiness());
     control.join().await?;
     Ok(())

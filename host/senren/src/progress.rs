@@ -10,6 +10,8 @@ use std::{
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use senren_api::v1::ResourceStatus;
 
+use crate::output::{plain, say};
+
 /// More resources than this share one line.
 const MAX_LINES: usize = 15;
 
@@ -66,7 +68,7 @@ impl Progress {
             Kind::Lines { last } => {
                 let line = line(status, settled);
                 if last.get(&key) != Some(&line) {
-                    eprintln!("{}  {}  {}", status.region, status.name, line.trim_end());
+                    say!("{}  {}  {}", status.region, status.name, line.trim_end());
                     last.insert(key, line);
                 }
             }
@@ -81,11 +83,12 @@ impl Progress {
                 let phase = phase(status, settled);
                 let message =
                     format!("{:<18} {:<24} {phase:<9} {}", status.region, status.name, why(status, settled));
+                let message = plain(message.trim_end()).into_owned();
                 if settled {
                     bar.set_style(style("✓ {msg}"));
-                    bar.abandon_with_message(message.trim_end().to_owned());
+                    bar.abandon_with_message(message);
                 } else {
-                    bar.set_message(message.trim_end().to_owned());
+                    bar.set_message(message);
                 }
             }
         }
@@ -102,7 +105,7 @@ impl Progress {
 }
 
 fn line(status: &ResourceStatus, settled: bool) -> String {
-    format!("{}  {}", phase(status, settled), why(status, settled))
+    plain(&format!("{}  {}", phase(status, settled), why(status, settled))).into_owned()
 }
 
 /// What is deleted is `Deleting`, whatever its region last said of it, until it is settled, which is to be gone.

@@ -7,7 +7,7 @@ use crate::{
     cli::RegionsArgs,
     client::Client,
     exit::Failure,
-    output,
+    output::{self, plain},
     paint::Paint,
     table::{Cell, Table, age},
     views::{Region, Regions},
@@ -41,11 +41,15 @@ fn text(regions: &Regions, now: Timestamp) -> String {
             region.plane_version.as_str().into(),
         ]);
     }
-    let problems = regions
-        .regions
-        .iter()
-        .flat_map(|region| region.problems.iter().map(move |problem| format!("{}: {problem}\n", region.id)));
-    table.render() + &problems.collect::<String>()
+    table.render() + &regions.regions.iter().flat_map(remarks).collect::<String>()
+}
+
+/// What is not as it should be, a line each: first of the region, then of its plugins.
+fn remarks(region: &Region) -> Vec<String> {
+    let notices = region.plugins.iter().filter(|plugin| !plugin.notice.is_empty());
+    let notices = notices.map(|plugin| format!("{}: {}", plugin.r#type, plugin.notice));
+    let all = region.problems.iter().cloned().chain(notices);
+    all.map(|remark| format!("{}: {}\n", region.id, plain(&remark))).collect()
 }
 
 /// `7`, or `5 of 7` while the region has not taken in the newest.
@@ -54,5 +58,42 @@ fn version(region: &Region) -> String {
         region.version.to_string()
     } else {
         format!("{} of {}", region.applied_version, region.version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::views::Plugin;
+
+    #[test]
+    fn what_is_wrong_with_a_region_and_with_its_plugins_is_below_the_table() {
+        let plugin = |r#type: &str, notice: &str| Plugin {
+            r#type: r#type.into(),
+            kind: String::new(),
+            plugin: r#type.into(),
+            version: "1.0.0".into(),
+            digest: String::new(),
+            spec_schema: serde_json::Value::Null,
+            notice: notice.into(),
+        };
+        let region = Region {
+            id: "aws:r".into(),
+            phase: "Connected".into(),
+            version: 7,
+            applied_version: 5,
+            in_sync: false,
+            last_heartbeat_at: None,
+            plugins: vec![plugin("redis", ""), plugin("old", "its file was removed")],
+            resources: 2,
+            ready_resources: 1,
+            problems: vec!["x.wasm: no component".into()],
+            plane_version: "0.1.0".into(),
+            cluster_uid: String::new(),
+        };
+        let text = text(&Regions { regions: vec![region] }, Timestamp::UNIX_EPOCH);
+        let lines: Vec<_> = text.lines().collect();
+        assert!(lines[1].contains("5 of 7") && lines[1].contains("redis,old"), "{text}");
+        assert_eq!(lines[2..], ["aws:r: x.wasm: no component", "aws:r: old: its file was removed"]);
     }
 }

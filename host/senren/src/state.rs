@@ -16,7 +16,7 @@ use crate::{
 /// Prints what a site declares.
 pub async fn run(args: StateArgs) -> Result<(), Failure> {
     let client = Client::open(&args.connection).await?;
-    let state = get(&client, &args.scope.site, args.revision).await?;
+    let state = get(&client, args.scope.name(), args.revision).await?;
     let declaration = Declaration::new(&state.site, &state.databases);
     match args.output {
         Format::Json => output::print(&declaration.to_json()?),
@@ -35,11 +35,14 @@ pub async fn diff(args: DiffArgs) -> Result<(), Failure> {
 }
 
 async fn differ(args: DiffArgs) -> Result<bool, Failure> {
-    let document = args.file.as_deref().map(Document::read).transpose()?;
+    let mut document = args.file.as_deref().map(Document::read).transpose()?;
+    if let Some(document) = &mut document {
+        document.settle_site(args.scope.told())?;
+    }
     let client = Client::open(&args.connection).await?;
     let site = match &document {
         Some(document) => &document.request.site,
-        None => &args.scope.site,
+        None => args.scope.name(),
     };
     let from = get(&client, site, args.from).await?;
     let (to, to_title) = match &document {

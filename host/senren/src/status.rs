@@ -2,21 +2,27 @@
 //! connects again; what it shows is then complete again.
 
 use std::{
-    collections::BTreeMap,
-    io::{IsTerminal as _, Write as _},
+    collections::{BTreeMap, BTreeSet},
+    io::IsTerminal as _,
     time::Duration,
 };
 
+use console::{Term, truncate_str};
 use jiff::Timestamp;
 use senren_api::v1::{GetStatusRequest, WatchStatusRequest, watch_status_response::Kind};
+use tokio::time::MissedTickBehavior;
 
 use crate::{
     cli::{Output, StatusArgs},
     client::Client,
     exit::{Exit, Failure},
-    output, table,
+    output::{self, plain, say},
+    table,
     views::{Event, Resource, Status},
 };
+
+/// How often a terminal is drawn on.
+const FRAME: Duration = Duration::from_millis(250);
 
 /// Shows the resources of a site.
 pub async fn run(args: StatusArgs) -> Result<(), Failure> {
@@ -30,7 +36,7 @@ pub async fn run(args: StatusArgs) -> Result<(), Failure> {
             Err(failure) if failure.exit == Exit::Unreachable => failure,
             Err(failure) => return Err(failure),
         };
-        eprintln!("senren: {failure}\nsenren: trying again");
+        say!("senren: {failure}\nsenren: trying again");
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
@@ -38,13 +44,25 @@ pub async fn run(args: StatusArgs) -> Result<(), Failure> {
 async fn once(args: &StatusArgs) -> Result<(), Failure> {
     let client = Client::open(&args.connection).await?;
     let request = GetStatusRequest {
-        site: args.scope.site.clone(),
+        site: args.scope.name().to_owned(),
         regions: args.regions.clone(),
         names: args.names.clone(),
     };
     let answer = client.call(request, async |mut grpc, request| grpc.get_status(request).await).await?;
     let status = Status::from(answer);
-    output::show(args.output, &status, |status| text(&status.site, status.revision, &status.resources))
+    output::show(args.output, &status, |status| text(&status.site, status.revision, &status.resources))?;
+    let found: BTreeSet<&str> = status.resources.iter().map(|resource| &*resource.name).collect();
+    let missing: Vec<&str> =
+        args.names.iter().map(String::as_str).filter(|name| !found.contains(name)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let place = match args.regions.as_slice() {
+        [] => String::new(),
+        regions => format!(" in {}", regions.join(", ")),
+    };
+    let message = format!("site {} has no database {}{place}", status.site, missing.join(", "));
+    Err(Failure::new(Exit::Refused, message))
 }
 
 fn text<'a>(site: &str, revision: u64, resources: impl IntoIterator<Item = &'a Resource>) -> String {
@@ -58,15 +76,16 @@ fn text<'a>(site: &str, revision: u64, resources: impl IntoIterator<Item = &'a R
 
 async fn watch(args: &StatusArgs, client: &mut Client) -> Result<(), Failure> {
     let request = WatchStatusRequest {
-        site: args.scope.site.clone(),
+        site: args.scope.name().to_owned(),
         regions: args.regions.clone(),
         names: args.names.clone(),
     };
     let response = client.grpc.watch_status(request).await.map_err(|status| client.failure(&status))?;
     let mut events = response.into_inner();
     let live = args.output == Output::Table && std::io::stdout().is_terminal();
-    let mut screen = Screen { site: args.scope.site.clone(), ..Screen::default() };
-    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    let mut screen = Screen { site: args.scope.name().to_owned(), ..Screen::default() };
+    let mut frames = tokio::time::interval(FRAME);
+    frames.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             event = events.message() => {
@@ -77,11 +96,8 @@ async fn watch(args: &StatusArgs, client: &mut Client) -> Result<(), Failure> {
                     output::show_next(args.output, &Event::from(event), line)?;
                 }
             }
-            // The ages move on; and a burst of changes is drawn once.
-            _ = tick.tick(), if live => {}
-        }
-        if live {
-            screen.draw()?;
+            // A burst of changes is drawn once; and the ages move on.
+            _ = frames.tick(), if live => screen.draw()?,
         }
     }
 }
@@ -98,7 +114,8 @@ fn line(event: &Event) -> String {
             let endpoint = table::endpoint(resource);
             let why = if resource.ready { endpoint } else { table::why(resource) };
             let phase = table::phase(resource);
-            format!("{now}  {}  {}  {phase}  {why}", resource.region, resource.name).trim_end().to_owned()
+            let line = format!("{now}  {}  {}  {phase}  {why}", resource.region, resource.name);
+            plain(line.trim_end()).into_owned()
         }
     }
 }
@@ -137,15 +154,44 @@ impl Screen {
             return Ok(());
         }
         let text = text(&self.site, self.revision, self.resources.values());
-        // Home, and clear to the end: no flicker, and the last table stays when we are interrupted.
-        print!("\x1b[H\x1b[J");
-        output::print(&format!(
-            "{}\n\nsite {}, revision {}; Ctrl-C ends",
-            text.trim_end(),
-            self.site,
-            self.revision
-        ))?;
-        std::io::stdout().flush().map_err(|error| anyhow::anyhow!(error))?;
-        Ok(())
+        let note = format!("site {}, revision {}; Ctrl-C ends", self.site, self.revision);
+        let (rows, columns) = Term::stdout().size();
+        output::print(&frame(&text, &note, rows.into(), columns.into()))
+    }
+}
+
+/// What is drawn on a terminal of that size: never more than fits, or each frame would push the one before it up. In
+/// place, without a blank screen in between; and the last frame stays when we are interrupted.
+fn frame(text: &str, note: &str, rows: usize, columns: usize) -> String {
+    // The note, a blank line before it, and the line that the cursor ends up in.
+    let room = rows.saturating_sub(3).max(2);
+    let mut lines: Vec<&str> = text.lines().collect();
+    let hidden = (lines.len() + 1).saturating_sub(room);
+    let more = format!("… and {hidden} more: name some, or a --region");
+    if lines.len() > room {
+        lines.truncate(room - 1);
+        lines.push(&more);
+    }
+    lines.extend(["", note]);
+    let cut = |line| truncate_str(line, columns, "…");
+    let drawn: String = lines.into_iter().map(|line| format!("{}\x1b[K\n", cut(line))).collect();
+    format!("\x1b[H{}\x1b[J", drawn.trim_end_matches('\n'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_is_never_larger_than_the_terminal() {
+        let text = (0..100).map(|n| format!("\x1b[31m{n:>20}\x1b[0m\n")).collect::<String>();
+        let drawn = frame(&text, "note", 10, 10);
+        let lines: Vec<_> = drawn.lines().collect();
+        assert_eq!(lines.len(), 9, "{drawn:?}");
+        assert!(lines.iter().all(|line| console::measure_text_width(line) <= 10), "{drawn:?}");
+        assert!(lines[0].ends_with("…\x1b[0m\x1b[K"), "{drawn:?}");
+        assert!(lines[6].starts_with("… and 94"), "{drawn:?}");
+        let small = frame("head\nrow\n", "note", 10, 80);
+        assert_eq!(small, "\x1b[Hhead\x1b[K\nrow\x1b[K\n\x1b[K\nnote\x1b[K\x1b[J");
     }
 }

@@ -1,9 +1,10 @@
 //! Tables for people, and the tables of resources that several commands show.
 
+use console::measure_text_width;
 use jiff::Timestamp;
 
 use crate::{
-    output::{self, Stream},
+    output::{self, Stream, plain},
     paint::Paint,
     views::Resource,
 };
@@ -22,7 +23,8 @@ pub struct Cell {
 impl<T: Into<String>> From<T> for Cell {
     fn from(text: T) -> Self {
         let text = text.into();
-        Self { text: if text.is_empty() { "-".into() } else { text }, paint: Paint::Plain }
+        let text = if text.is_empty() { "-".into() } else { plain(&text).into_owned() };
+        Self { text, paint: Paint::Plain }
     }
 }
 
@@ -52,14 +54,18 @@ impl Table {
     fn render_as(&self, colour: bool) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or_default();
         let width = |column: usize| {
-            self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.text.chars().count()).max()
+            self.rows
+                .iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| measure_text_width(&cell.text))
+                .max()
         };
         let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or_default()).collect();
         let mut text = String::new();
         for row in &self.rows {
             let mut line = String::new();
             for (cell, width) in row.iter().zip(&widths) {
-                let padding = " ".repeat(width - cell.text.chars().count() + 2);
+                let padding = " ".repeat(width - measure_text_width(&cell.text) + 2);
                 line += &cell.paint.on(&cell.text, colour);
                 line += &padding;
             }
@@ -178,6 +184,13 @@ mod tests {
         table.row(vec!["wide cell".into(), "".into(), Cell::painted("x", Paint::Good)]);
         assert_eq!(table.render_as(false), "A          LONG-HEAD  C\nwide cell  -          x\n");
         assert!(table.render_as(true).contains("\x1b[32mx\x1b[0m"));
+    }
+
+    #[test]
+    fn others_words_neither_shift_columns_nor_reach_the_terminal_as_orders() {
+        let mut table = Table::new(&["A", "B"]);
+        table.row(vec!["中文".into(), "x\x1b[2J\ny".into()]);
+        assert_eq!(table.render_as(false), "A     B\n中文  x\u{fffd}[2J\u{fffd}y\n");
     }
 
     #[test]

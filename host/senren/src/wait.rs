@@ -7,11 +7,12 @@ use senren_api::v1::{
     ApplyStateResponse, ResourceStatus, WatchStatusRequest, WatchStatusResponse, resource_change::Action,
     watch_status_response::Kind,
 };
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     client::Client,
     exit::{Exit, Failure},
+    output::say,
 };
 
 /// How long a resource may be `Failed` while nothing else is on its way, before we call that the result: a
@@ -184,7 +185,7 @@ pub async fn converge(
             Err(failure) if failure.exit == Exit::Unreachable && Instant::now() < deadline => {
                 // Once is enough to say it.
                 if lost.replace(()).is_none() {
-                    eprintln!("senren: {failure}\nsenren: trying again");
+                    say!("senren: {failure}\nsenren: trying again");
                 }
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
@@ -194,7 +195,7 @@ pub async fn converge(
     let result = match goals.standing() {
         Standing::Done => Ok(()),
         Standing::Moving => {
-            let text = format!("not ready after {}s:{}", timeout.as_secs(), goals.unfinished());
+            let text = format!("not ready after {timeout:?}:{}", goals.unfinished());
             Err(Failure::new(Exit::TimedOut, text))
         }
         Standing::Failed | Standing::Superseded => {
@@ -218,7 +219,8 @@ async fn watch(
     goals.restart();
     let request = WatchStatusRequest { site: goals.site.clone(), ..Default::default() };
     let mut grpc = client.grpc.clone();
-    let response = grpc.watch_status(request).await.map_err(|status| client.failure(&status))?;
+    let Ok(response) = timeout_at(deadline, grpc.watch_status(request)).await else { return Ok(()) };
+    let response = response.map_err(|status| client.failure(&status))?;
     let mut events = response.into_inner();
     loop {
         let until = match patience.until(goals.standing()) {

@@ -87,7 +87,8 @@ fn a_server_that_is_no_control_plane_is_told_from_none() {
 fn wrong_usage_ends_with_2() {
     run(&["status", "-e", "ftp://a"]).check(2, &["no scheme of ours", "localhost:7443"]);
     run(&["apply"]).check(2, &["--file"]);
-    run(&["apply", "-f", "x", "--timeout", "soon"]).check(2, &["like 90s"]);
+    run(&["apply", "-f", "x", "--wait", "--timeout", "soon"]).check(2, &["like 90s"]);
+    run(&["apply", "-f", "x", "--timeout", "90s"]).check(2, &["--wait"]);
     run(&["frobnicate"]).check(2, &["frobnicate"]);
     run(&["regional", "--region-id", "mars"]).check(2, &["cloud:region"]);
     run(&[]).check(2, &["MODE=control or MODE=regional"]);
@@ -110,6 +111,49 @@ fn a_script_must_say_yes_before_anything_changes() {
     check(&["rollback", "3", "--site", "shop"], "senren plan --rollback 3 --site shop");
     check(&["confirm", "cache"], "senren status --site default");
     check(&["force-delete", "--region", "aws:r"], "senren status --site default --region aws:r");
+}
+
+#[test]
+fn a_server_that_never_finishes_a_handshake_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("https://{}", listener.local_addr().unwrap());
+    run(&["status", "-e", &endpoint]).check(3, &["no connection within", &endpoint]);
+}
+
+#[test]
+fn who_does_not_read_errors_any_more_still_gets_the_status() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let endpoint = free_addr().to_string();
+    let status = senren(&["status", "-e", &endpoint]).stderr(writer).status().unwrap();
+    assert_eq!(status.code(), Some(3));
+}
+
+#[test]
+fn the_site_is_that_of_the_file_or_the_one_that_is_told_never_one_of_two() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("state.yaml");
+    fs::write(&file, "site: shop\ndatabases: []").unwrap();
+    let file = file.to_str().unwrap();
+    let endpoint = free_addr().to_string();
+    for command in [&["plan"][..], &["apply", "--yes"], &["diff"]] {
+        let check = |site: &[&str], status, parts: &[&str]| {
+            run(&[command, &["-f", file, "-e", &endpoint], site].concat()).check(status, parts);
+        };
+        check(&["--site", "other"], 2, &["is for site shop", "says other"]);
+        check(&["--site", "shop"], 3, &["cannot reach"]);
+        check(&["--site", ""], 3, &["cannot reach"]);
+        check(&[], 3, &["cannot reach"]);
+    }
+}
+
+#[test]
+fn a_mistake_in_how_to_log_is_told() {
+    let logging = |name: &str, value: &str| {
+        common::Ended::from(senren(&["regions"]).env(name, value).output().unwrap())
+    };
+    logging("SENREN_LOG", "a=b=c").check(2, &["SENREN_LOG=\"a=b=c\"", "info"]);
+    logging("SENREN_LOG_FORMAT", "xml").check(2, &["text or json"]);
 }
 
 #[test]
@@ -139,8 +183,8 @@ fn a_difference_is_between_two_things() {
 #[test]
 fn a_plane_is_also_chosen_by_the_environment() {
     let mode = |mode: &str| common::Ended::from(senren(&[]).env("MODE", mode).output().unwrap());
-    mode("control").check(2, &["--database-url"]);
-    mode("regional").check(2, &["--region-id"]);
+    mode("control").check(2, &["--database-url", "set DATABASE_URL, KAFKA_BOOTSTRAP_SERVERS"]);
+    mode("regional").check(2, &["--region-id", "set REGION_ID, KAFKA_BOOTSTRAP_SERVERS"]);
     mode("both").check(2, &["MODE=\"both\" is no plane", "control or regional"]);
 }
 

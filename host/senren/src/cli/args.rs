@@ -48,17 +48,54 @@ pub struct Waiting {
     /// Waits until every database is ready, and what was deleted is gone.
     #[arg(long)]
     pub wait: bool,
-    /// How long --wait waits.
-    #[arg(long, default_value = "5m", value_parser = duration)]
+    /// How long --wait waits: 90s, 5m, 1h30m.
+    #[arg(long, default_value = "5m", value_parser = duration, requires = "wait")]
     pub timeout: Duration,
 }
 
 /// Which site is meant.
 #[derive(Debug, Args)]
 pub struct Scope {
-    /// Of this site.
-    #[arg(long, env = "SENREN_SITE", default_value = "default")]
-    pub site: String,
+    /// The site that is meant. Default: that of the file, where there is one and it names one; else `default`.
+    #[arg(long, env = "SENREN_SITE")]
+    pub site: Option<String>,
+}
+
+impl Scope {
+    /// The site that was named; an empty variable names none.
+    pub fn told(&self) -> Option<&str> {
+        self.site.as_deref().filter(|site| !site.is_empty())
+    }
+
+    /// The site, where no file may name another.
+    pub fn name(&self) -> &str {
+        self.told().unwrap_or("default")
+    }
+}
+
+/// How something is declared, whatever it is: what `senren apply` and `senren rollback` have in common.
+#[derive(Debug, Args)]
+pub struct Terms {
+    #[command(flatten)]
+    pub scope: Scope,
+    #[command(flatten)]
+    pub consent: Consent,
+    /// Holds nothing back: neither deletions that are too many at once nor replacements that lose data.
+    #[arg(long)]
+    pub confirm_data_loss: bool,
+    /// Changes something only if the site's revision is this one; 0: only if nothing was ever applied.
+    #[arg(long, value_name = "REVISION")]
+    pub expected_revision: Option<u64>,
+    /// Makes repeating the command harmless: the same id and content is applied once.
+    #[arg(long, value_name = "ID")]
+    pub request_id: Option<String>,
+    #[command(flatten)]
+    pub waiting: Waiting,
+    #[command(flatten)]
+    pub connection: Connection,
+    /// How the result is printed.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
 }
 
 /// Settings of `senren plan`.
@@ -68,7 +105,7 @@ pub struct PlanArgs {
     /// YAML or JSON; `-` is standard input.
     #[arg(short = 'f', long = "file")]
     pub file: Option<PathBuf>,
-    /// Of a rollback to this revision of --site.
+    /// What a rollback to this revision would do, instead of a file.
     #[arg(long, value_name = "REVISION")]
     pub rollback: Option<u64>,
     #[command(flatten)]
@@ -90,23 +127,7 @@ pub struct ApplyArgs {
     #[arg(short = 'f', long = "file")]
     pub file: PathBuf,
     #[command(flatten)]
-    pub consent: Consent,
-    /// Holds nothing back: neither deletions that are too many at once nor replacements that lose data.
-    #[arg(long)]
-    pub confirm_data_loss: bool,
-    /// Apply only if the site's revision is this one; 0: only if nothing was ever applied.
-    #[arg(long, value_name = "REVISION")]
-    pub expected_revision: Option<u64>,
-    /// Makes repeating the command harmless: the same id and content is applied once.
-    #[arg(long, value_name = "ID")]
-    pub request_id: Option<String>,
-    #[command(flatten)]
-    pub waiting: Waiting,
-    #[command(flatten)]
-    pub connection: Connection,
-    /// How the result is printed.
-    #[arg(short, long, value_enum, default_value_t)]
-    pub output: Output,
+    pub terms: Terms,
 }
 
 /// Settings of `senren rollback`.
@@ -115,25 +136,7 @@ pub struct RollbackArgs {
     /// What was declared at this revision is declared again.
     pub revision: u64,
     #[command(flatten)]
-    pub scope: Scope,
-    #[command(flatten)]
-    pub consent: Consent,
-    /// Holds nothing back: neither deletions that are too many at once nor replacements that lose data.
-    #[arg(long)]
-    pub confirm_data_loss: bool,
-    /// Roll back only if the site's revision is this one.
-    #[arg(long, value_name = "REVISION")]
-    pub expected_revision: Option<u64>,
-    /// Makes repeating the command harmless: it is done once.
-    #[arg(long, value_name = "ID")]
-    pub request_id: Option<String>,
-    #[command(flatten)]
-    pub waiting: Waiting,
-    #[command(flatten)]
-    pub connection: Connection,
-    /// How the result is printed.
-    #[arg(short, long, value_enum, default_value_t)]
-    pub output: Output,
+    pub terms: Terms,
 }
 
 /// Settings of `senren diff`.

@@ -35,10 +35,11 @@ pub fn failure(endpoint: &Endpoint, status: &Status, document: Option<&Document>
             Failure::new(Exit::TimedOut, format!("{endpoint} did not answer within {limit}s"))
         }
         Code::Unavailable => unreachable(endpoint, &transport_message(status)),
-        // A transport that breaks, because what listens there speaks something else.
+        // A transport that breaks: what was there has gone, or never spoke gRPC.
         Code::Unknown | Code::Internal | Code::Cancelled if status.source().is_some() => {
             let message = transport_message(status);
-            unreachable(endpoint, &format!("what answers there does not speak gRPC ({message})"))
+            let cause = format!("the connection broke ({message}): it ended, or does not speak gRPC");
+            unreachable(endpoint, &cause)
         }
         code => Failure::new(Exit::Failed, format!("{endpoint} says {code:?}: {message}")),
     }

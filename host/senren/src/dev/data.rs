@@ -9,10 +9,11 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File, TryLockError},
+    fs::{self, DirBuilder, File, TryLockError},
     hash::{DefaultHasher, Hash as _, Hasher as _},
     io::{ErrorKind, Read as _, Seek as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener},
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -47,11 +48,12 @@ impl DataDir {
             Some(path) => path.to_owned(),
             None => default_path()?,
         };
-        fs::create_dir_all(&path)
-            .with_context(|| format!("cannot make the data directory {}", path.display()))?;
+        let made = DirBuilder::new().recursive(true).mode(0o711).create(&path);
+        made.with_context(|| format!("cannot make the data directory {}", path.display()))?;
         let path = path.canonicalize().with_context(|| format!("no directory {}", path.display()))?;
         let lock = lock(&path)?;
         let networks = read_networks(&path.join("networks.json"))?;
+        close(&path.join("regions"))?;
         Ok(Self { path, networks, guards: Vec::new(), _lock: lock })
     }
 
@@ -134,6 +136,15 @@ impl DataDir {
         };
         (0..count).filter_map(move |step| NETWORKS.clone().nth(((first + step) % count) as usize))
     }
+}
+
+/// Makes a directory that is nobody else's business: in the regions' are passwords.
+fn close(dir: &Path) -> anyhow::Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .create(dir)
+        .and_then(|()| fs::set_permissions(dir, fs::Permissions::from_mode(0o700)))
+        .with_context(|| format!("cannot make {}", dir.display()))
 }
 
 /// Where the Kubernetes API of the cluster with that network is served: as long as the data are there, at the same
@@ -240,6 +251,16 @@ mod tests {
         assert!(refusal.contains("--data-dir"), "{refusal}");
         drop(first);
         assert!(DataDir::open(Some(dir.path())).is_ok());
+    }
+
+    #[test]
+    fn what_the_regions_hold_is_closed_to_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new");
+        let _data = DataDir::open(Some(&path)).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o077;
+        assert_eq!(mode(&path.join("regions")), 0);
+        assert_eq!(mode(&path), 0o011, "others pass through, as PostgreSQL does where we are root");
     }
 
     #[test]

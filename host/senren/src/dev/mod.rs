@@ -35,7 +35,8 @@ use crate::{
     consent,
     document::Document,
     exit::{Exit, Failure},
-    outcome, output,
+    outcome,
+    output::{self, say},
     progress::Progress,
     shutdown,
     telemetry::{self, endpoint},
@@ -121,14 +122,14 @@ impl Walk {
             return result;
         }
         if let Err(failure) = result {
-            eprintln!("senren: {failure}");
+            say!("senren: {failure}");
         }
         tokio::select! {
             () = show::changes(&self.client, &self.document.request.site) => {}
             () = show::regions(&self.client, &mut regions) => {}
             () = shutdown.cancelled() => {}
         }
-        eprintln!("stopping; the data stay");
+        say!("stopping; the data stay");
         Ok(())
     }
 
@@ -136,7 +137,7 @@ impl Walk {
         let request = ApplyStateRequest { author: consent::author(None), ..self.document.request.clone() };
         let response = apply::apply(&self.client, request, &self.document).await?;
         let applied = Applied::from(response.clone());
-        eprintln!("{}", outcome::summary(&applied));
+        say!("{}", outcome::summary(&applied));
         output::warnings(&applied.warnings);
         Ok(response)
     }
@@ -174,7 +175,14 @@ impl Walk {
         let verdict = last.and_then(|()| show::verdict(&proofs));
         if !self.args.once {
             let kubeconfigs = self.clusters.values().map(|access| access.kubeconfig.as_path());
-            show::hints(&self.client.endpoint, &self.args.file, kubeconfigs, &resources, &proofs);
+            show::hints(
+                &self.client.endpoint,
+                &response.site,
+                &self.args.file,
+                kubeconfigs,
+                &resources,
+                &proofs,
+            );
         }
         verdict
     }

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     client::{Client, Endpoint, Grpc},
     exit::{Exit, Failure},
-    output,
+    output::{self, plain, say},
     progress::Progress,
     table,
     views::Resource,
@@ -31,8 +31,8 @@ const EVERY: Duration = Duration::from_secs(1);
 /// What is about to be started.
 pub fn starting(regions: &BTreeSet<RegionId>, data: &Path, log: &Path) {
     let regions: Vec<&str> = regions.iter().map(RegionId::as_str).collect();
-    eprintln!("starting a control plane and regions {}", regions.join(", "));
-    eprintln!("data in {}, log in {}", data.display(), log.display());
+    say!("starting a control plane and regions {}", regions.join(", "));
+    say!("data in {}, log in {}", data.display(), log.display());
 }
 
 /// What the regions say of themselves, each thing once.
@@ -52,10 +52,8 @@ impl Regions {
                 let key = (region.id.clone(), plugin.r#type.clone());
                 match self.served.insert(key, plugin.digest.clone()) {
                     Some(before) if before != plugin.digest => {
-                        eprintln!(
-                            "{}: {} is served by {} {} now",
-                            region.id, plugin.r#type, plugin.plugin, plugin.version
-                        );
+                        let now = format!("{} {}", plugin.plugin, plugin.version);
+                        say!("{}: {} is served by {} now", region.id, plugin.r#type, plain(&now));
                     }
                     _ => {}
                 }
@@ -65,7 +63,7 @@ impl Regions {
             saying.extend(region.problems.iter().chain(notices).map(|what| format!("{}: {what}", region.id)));
         }
         for what in saying.difference(&self.said) {
-            eprintln!("warning: {what}");
+            say!("warning: {}", plain(what));
         }
         // What has passed may come again, and is said again then.
         self.said = saying;
@@ -146,6 +144,7 @@ fn seconds(duration: Duration) -> String {
 /// How to go on from a second terminal.
 pub fn hints<'a>(
     endpoint: &Endpoint,
+    site: &str,
     file: &Path,
     kubeconfigs: impl Iterator<Item = &'a Path>,
     resources: &[ResourceStatus],
@@ -165,9 +164,15 @@ pub fn hints<'a>(
     for kubeconfig in kubeconfigs {
         text += &format!("  kubectl --kubeconfig {} get senren,pods -A\n", kubeconfig.display());
     }
-    text += "  senren status --watch\n";
+    // What a command means that is told nothing.
+    let usual = std::env::var("SENREN_SITE").ok().filter(|site| !site.is_empty());
+    let site = match site {
+        site if site == usual.as_deref().unwrap_or("default") => String::new(),
+        site => format!("--site {site} "),
+    };
+    text += &format!("  senren status {site}--watch\n");
     text += &format!("  senren apply -f {} --wait   # after you changed it\n", file.display());
-    eprintln!("{text}Ctrl-C stops everything; the data stay.\n");
+    say!("{text}Ctrl-C stops everything; the data stay.\n");
 }
 
 /// Shows every change of a region from now on, until it is dropped.

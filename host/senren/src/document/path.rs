@@ -32,47 +32,9 @@ fn steps(path: &str) -> Vec<String> {
     fields.chain(pointer).filter(|step| !step.is_empty()).collect()
 }
 
-/// The known name that `text` was probably meant to be.
-pub fn nearest<'a>(text: &str, known: &[&'a str]) -> Option<&'a str> {
-    let plain = |text: &str| text.to_lowercase().replace(['-', '_'], "");
-    let wanted = plain(text);
-    known
-        .iter()
-        .map(|name| (distance(&wanted, &plain(name)), *name))
-        .filter(|(distance, name)| *distance <= name.len().div_ceil(3))
-        .min()
-        .map(|(_, name)| name)
-}
-
-/// Levenshtein: how many characters must be added, dropped or changed.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let change = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_misspelt_name_finds_its_neighbour_and_a_strange_one_does_not() {
-        let known = ["name", "type", "regions", "deletion_protection", "spec"];
-        assert_eq!(nearest("region", &known), Some("regions"));
-        assert_eq!(nearest("deletionProtection", &known), Some("deletion_protection"));
-        assert_eq!(nearest("tpye", &known), Some("type"));
-        assert_eq!(nearest("memory_mb", &known), None);
-        assert_eq!(nearest("", &known), None);
-    }
 
     #[test]
     fn a_path_is_fields_and_then_a_json_pointer() {

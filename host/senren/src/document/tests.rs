@@ -108,6 +108,27 @@ fn an_unknown_field_comes_with_advice() {
 }
 
 #[test]
+fn a_file_without_a_site_is_for_the_one_that_is_told() {
+    let check = |text: &str, told: Option<&str>, expected: Result<&str, &str>| {
+        let mut document = Document::parse("f.yaml", text).unwrap();
+        match (document.settle_site(told), expected) {
+            (Ok(()), Ok(site)) => assert_eq!(document.request.site, site),
+            (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{error}"),
+            (result, _) => panic!("{text} {told:?}: {result:?}"),
+        }
+    };
+    check("databases: []", None, Ok(""));
+    check("databases: []", Some("shop"), Ok("shop"));
+    check("{site: a, databases: []}", None, Ok("a"));
+    check("{site: a, databases: []}", Some("a"), Ok("a"));
+    check(
+        "{site: a, databases: []}",
+        Some("b"),
+        Err("f.yaml is for site a, but --site (or SENREN_SITE) says b"),
+    );
+}
+
+#[test]
 fn a_path_of_the_control_plane_finds_its_line() {
     let document = Document::parse("f.yaml", GOOD).unwrap();
     let at = |path: &str| document.locate(path, "").at.map(|at| at.to_string());

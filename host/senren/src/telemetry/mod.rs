@@ -13,26 +13,26 @@ use std::{io::IsTerminal as _, path::Path, sync::OnceLock};
 
 use opentelemetry_sdk::trace::SdkTracerProvider;
 
+use crate::exit::Failure;
+
 /// To be flushed at the end.
 static TRACES: OnceLock<SdkTracerProvider> = OnceLock::new();
 
 /// Logs of a command, on standard error: only what is wrong. To be called once, before anything logs.
-pub fn init_command() {
-    logs::init("error", std::io::stderr, std::io::stderr().is_terminal(), None);
+pub fn init_command() -> Result<(), Failure> {
+    logs::init("error", std::io::stderr, std::io::stderr().is_terminal(), None)
 }
 
 /// What a plane says: logs on standard error, and traces. To be called once, in a runtime, before anything logs.
-pub fn init_plane(service: &str) -> anyhow::Result<()> {
+pub fn init_plane(service: &str) -> Result<(), Failure> {
     let traces = keep(traces::provider(service)?);
-    logs::init("info", std::io::stderr, std::io::stderr().is_terminal(), traces);
-    Ok(())
+    logs::init("info", std::io::stderr, std::io::stderr().is_terminal(), traces)
 }
 
 /// What planes say whose terminal is needed for other things. To be called as [`init_plane`].
-pub fn init_to_file(service: &str, path: &Path) -> anyhow::Result<()> {
+pub fn init_to_file(service: &str, path: &Path) -> Result<(), Failure> {
     let traces = keep(traces::provider(service)?);
-    logs::init("info", logs::file(path)?, false, traces);
-    Ok(())
+    logs::init("info", logs::file(path)?, false, traces)
 }
 
 fn keep(traces: Option<SdkTracerProvider>) -> Option<SdkTracerProvider> {

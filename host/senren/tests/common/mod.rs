@@ -20,6 +20,7 @@ pub fn senren(args: &[&str]) -> Command {
         "SENREN_SITE",
         "SENREN_AUTHOR",
         "SENREN_LOG",
+        "SENREN_LOG_FORMAT",
         "RUST_LOG",
         "LISTEN_ADDR",
         "DATABASE_URL",

@@ -8,7 +8,7 @@ const FIRST: u32 = 1;
 const LAST: u32 = 63 * 256 + 254;
 
 /// Which addresses are taken.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Addresses {
     network: u32,
     taken: BTreeSet<Ipv4Addr>,

@@ -280,7 +280,7 @@ pub enum Broken {
 
 /// Asks the API to read as if this many revisions hadn't happened yet. Travels as a request extension.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct RevisionsBack(pub u64);
+pub struct RevisionsBack(pub u64);
 
 /// A service with faults.
 #[derive(Debug, Clone)]

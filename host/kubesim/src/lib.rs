@@ -26,6 +26,7 @@ mod collect;
 mod crd;
 mod delete;
 mod events;
+mod freeze;
 mod journal;
 mod network;
 mod patch;
@@ -43,11 +44,13 @@ use std::sync::Arc;
 use kube::client::Body;
 use tower::Layer;
 
+pub use freeze::Frozen;
 pub use serve::Served;
 pub use service::{ApiBody, ApiResponse, ApiService};
 pub use workloads::Workloads;
 
 use store::Store;
+use workloads::Past;
 
 /// How an embedded cluster is set up.
 #[derive(Debug, Clone)]
@@ -91,10 +94,13 @@ impl KubeSim {
             network: config.network,
             history: config.history,
         })?;
+        Self::run(store, &config, Past::Machine).await
+    }
+
+    async fn run(store: Store, config: &Config, past: Past) -> anyhow::Result<KubeSim> {
         let stop = tokio_util::sync::CancellationToken::new();
         let controllers = vec![tokio::spawn(collect::run(store.clone(), stop.clone()))];
-        let running = workloads::start(&store, &config).await?;
-        let running = Arc::new(running);
+        let running = Arc::new(workloads::start(&store, config, past).await?);
         let service = ApiService::new(store.clone(), running.clone());
         Ok(KubeSim { store, service, running, controllers, stop })
     }

@@ -132,6 +132,13 @@ impl Store {
         Ok(store)
     }
 
+    /// Another store with the same objects, history and pending work. What becomes of one is nothing to the other.
+    pub(crate) fn copy(&self) -> Store {
+        let state = self.state.read();
+        let chores = Arc::new(self.chores.copy());
+        Store { state: Arc::new(RwLock::new(state.copy(chores.clone()))), chores }
+    }
+
     /// The kind behind a group and plural, if it is served.
     pub fn kind(&self, what: &GroupResource) -> Option<Arc<Kind>> {
         self.state.read().table(what).ok().map(|t| t.kind.clone())

@@ -10,6 +10,8 @@
 mod common;
 #[path = "workloads/exec.rs"]
 mod exec;
+#[path = "workloads/freeze.rs"]
+mod freeze;
 #[path = "workloads/jobs.rs"]
 mod jobs;
 #[path = "workloads/processes.rs"]

@@ -18,7 +18,7 @@ pub struct Addresses {
     state: Mutex<State>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct State {
     next: u16,
     by_owner: HashMap<String, u16>,
@@ -32,6 +32,12 @@ impl Addresses {
         let [a, b, ..] = network.octets();
         let state = State { next: FIRST + 1, by_owner: HashMap::new(), taken: HashSet::new() };
         Self { network: [a, b], state: Mutex::new(state) }
+    }
+
+    /// The same addresses with the same owners.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        Self { network: self.network, state: Mutex::new(self.state.lock().clone()) }
     }
 
     /// The address of this owner: the one it has, the one it had before if that is still free, or a new one.

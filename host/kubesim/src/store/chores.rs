@@ -14,6 +14,8 @@ pub(crate) enum Chore {
     Owners(Place),
     /// Go on with the deletion of this object, which waits for its dependents.
     Dependents(Place),
+    /// Give this namespace the account that every namespace has.
+    Account(String),
     /// Empty this namespace, which is being deleted.
     Namespace(String),
     /// Delete the objects of this definition, which is being deleted.
@@ -27,6 +29,11 @@ pub(super) struct Chores {
 }
 
 impl Chores {
+    /// The same work, for somebody else to do.
+    pub fn copy(&self) -> Chores {
+        Chores { pending: Mutex::new(self.pending.lock().clone()), wake: Notify::new() }
+    }
+
     pub fn push(&self, chore: Chore) {
         let mut pending = self.pending.lock();
         if pending.1.insert(chore.clone()) {

@@ -67,6 +67,17 @@ impl Table {
         if revision < self.forgotten { Err(status::expired(revision, self.forgotten)) } else { Ok(()) }
     }
 
+    /// The same objects and history; watched by nobody yet.
+    fn copy(&self) -> Table {
+        Table {
+            kind: self.kind.clone(),
+            objects: self.objects.clone(),
+            history: self.history.clone(),
+            forgotten: self.forgotten,
+            head: watch::Sender::new(*self.head.borrow()),
+        }
+    }
+
     /// The objects of a namespace, or all, as they were at a revision: the present with what came after undone.
     pub fn range_at(&self, namespace: Option<&str>, revision: u64) -> Result<Vec<Object>> {
         let changes: Vec<&Event> = self.since(revision)?.collect();
@@ -120,6 +131,21 @@ impl State {
             chores,
             journal: None,
             history: settings.history.max(1),
+            closed: false,
+        }
+    }
+
+    /// The same objects, with the same past, and a future of their own; in memory only.
+    pub(super) fn copy(&self, chores: Arc<Chores>) -> State {
+        State {
+            revision: self.revision,
+            addresses: self.addresses.clone(),
+            tables: self.tables.iter().map(|(what, table)| (what.clone(), table.copy())).collect(),
+            places: self.places.clone(),
+            dependents: self.dependents.clone(),
+            chores,
+            journal: None,
+            history: self.history,
             closed: false,
         }
     }
@@ -293,6 +319,9 @@ impl State {
             }
         }
         if object["metadata"].get("deletionTimestamp").is_none() {
+            if *what == kinds::NAMESPACES && previous.is_none() {
+                self.chores.push(Chore::Account(place.key.name));
+            }
             return;
         }
         if *what == kinds::NAMESPACES {
@@ -314,6 +343,9 @@ impl State {
         }
         for owner in owner_uids(object) {
             self.wake_owner(&owner);
+        }
+        if place.resource == kinds::SERVICE_ACCOUNTS && place.key.name == kinds::DEFAULT_ACCOUNT {
+            self.chores.push(Chore::Account(place.key.namespace.clone()));
         }
         let namespace = Key::new("", &place.key.namespace);
         if let Some(table) = self.tables.get(&kinds::NAMESPACES)

@@ -42,12 +42,17 @@ impl Supervisor {
     /// before.
     pub async fn run(&mut self) -> Option<i32> {
         let mut again = false;
+        let mut runs = self.runs_already();
         loop {
             if self.life.order().deadline().is_some() {
                 self.never_ran();
                 return None;
             }
-            let exit = match self.start(again).await {
+            let started = match runs.take() {
+                Some(instance) => Ok(instance),
+                None => self.start(again).await,
+            };
+            let exit = match started {
                 Ok(mut instance) => self.watch_over(&mut instance).await,
                 Err(StartError::Exited(exit)) => exit,
                 Err(StartError::NotYet { reason, message }) => {
@@ -66,6 +71,12 @@ impl Supervisor {
             self.back_off().await;
             again = true;
         }
+    }
+
+    /// The instance that runs since before this life began.
+    fn runs_already(&self) -> Option<Instance> {
+        let record = self.life.record(self.slot).filter(|record| record.state.running.is_some())?;
+        self.life.runtime.resume(&self.life.pod, &self.container, &record)
     }
 
     async fn start(&self, again: bool) -> Result<Instance, StartError> {

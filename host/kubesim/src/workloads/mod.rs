@@ -144,6 +144,8 @@ pub struct Running {
     store: Store,
     processes: Option<Arc<process::Processes>>,
     containers: Arc<Containers>,
+    /// The addresses of pods.
+    addresses: Arc<Addresses>,
     stop: CancellationToken,
     tasks: Mutex<JoinSet<()>>,
     /// Of a cluster that keeps nothing.
@@ -222,6 +224,16 @@ impl Running {
         exec::start(&self.store, &self.containers, namespace, pod, request).await
     }
 
+    /// Pods may be processes.
+    pub(crate) fn has_processes(&self) -> bool {
+        self.processes.is_some()
+    }
+
+    /// The addresses that pods have now.
+    pub(crate) fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
     /// Ends when the cluster stops.
     pub(crate) fn stopped(&self) -> &CancellationToken {
         &self.stop
@@ -245,13 +257,26 @@ impl Drop for Running {
     }
 }
 
+/// What the pods of a store were before.
+pub(crate) enum Past {
+    /// The machine that they ran on has started anew, and none of them runs.
+    Machine,
+    /// They go on where they were, with these addresses.
+    Frozen(Addresses),
+}
+
 /// Starts what `config.workloads` names. Must not block on pods becoming ready.
-pub async fn start(store: &Store, config: &Config) -> anyhow::Result<Running> {
+pub(crate) async fn start(store: &Store, config: &Config, past: Past) -> anyhow::Result<Running> {
     let stop = CancellationToken::new();
+    let (addresses, goes_on) = match past {
+        Past::Machine => (Addresses::new(config.network), false),
+        Past::Frozen(addresses) => (addresses, true),
+    };
     let mut running = Running {
         store: store.clone(),
         processes: None,
         containers: Arc::default(),
+        addresses: Arc::new(addresses),
         stop: stop.clone(),
         tasks: Mutex::default(),
         _scratch: None,
@@ -285,7 +310,8 @@ pub async fn start(store: &Store, config: &Config) -> anyhow::Result<Running> {
         host_ip: IpAddr::from([127, 0, 0, 1]),
         store: store.clone(),
         recorder: Recorder::new(store, "kubelet"),
-        addresses: Addresses::new(config.network),
+        addresses: running.addresses.clone(),
+        goes_on,
         backoff,
         objects_changed: watch::Sender::new(0),
         processes: running.processes.clone(),

@@ -38,7 +38,9 @@ pub struct Node {
     /// Writes the kubelet's events.
     pub recorder: Recorder,
     /// The pods' addresses.
-    pub addresses: Addresses,
+    pub addresses: Arc<Addresses>,
+    /// Containers whose status says that they run do run: the machine was not started anew.
+    pub goes_on: bool,
     /// How long containers wait between restarts.
     pub backoff: Policy,
     /// Counts changes of what pods refer to (ConfigMaps, Secrets, claims).

@@ -86,6 +86,9 @@ impl Life {
     pub fn new(node: Arc<Node>, object: Object, pod: Pod, orders: watch::Receiver<Order>) -> Self {
         let (runtime, simulated) = node.runtime_for(&pod);
         let mut state = PodState::of(&pod, node.host_ip);
+        if node.goes_on {
+            state.go_on(&pod);
+        }
         state.simulated = simulated;
         let uid = uid_of(&object).unwrap_or_default().to_owned();
         let key = key_of(&object);
@@ -138,9 +141,11 @@ impl Life {
             self.change(|state| state.unschedulable = Some(why));
             return self.ordered_to_stop().await;
         }
-        tokio::select! {
-            () = self.runtime.scheduling(&self.pod) => {}
-            () = self.ordered_to_stop() => return,
+        if !self.is_bound() {
+            tokio::select! {
+                () = self.runtime.scheduling(&self.pod) => {}
+                () = self.ordered_to_stop() => return,
+            }
         }
         let Some(place) = self.settle().await else { return };
         if !self.set_up(&place).await {
@@ -148,8 +153,11 @@ impl Life {
         }
         let spec = self.pod.spec.clone().unwrap_or_default();
         for (index, container) in spec.init_containers.iter().flatten().enumerate() {
-            let mut supervisor =
-                Supervisor::new(self.clone(), Slot::Init(index), container.clone(), place.clone());
+            let slot = Slot::Init(index);
+            if self.record(slot).is_some_and(|record| record.exit_code() == Some(0)) {
+                continue;
+            }
+            let mut supervisor = Supervisor::new(self.clone(), slot, container.clone(), place.clone());
             if supervisor.run().await != Some(0) {
                 return;
             }
@@ -181,6 +189,11 @@ impl Life {
         std::future::pending().await
     }
 
+    /// It has its node since before this life began.
+    fn is_bound(&self) -> bool {
+        self.pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some())
+    }
+
     /// Binds the pod to the node and gives it an address.
     async fn settle(&self) -> Option<Place> {
         let before = self.pod.status.as_ref().and_then(|status| status.pod_ip.as_ref());
@@ -196,19 +209,17 @@ impl Life {
             }
         };
         let by = Write::by("kube-scheduler");
-        let bound = self.pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
-        if !bound
-            && let Err(status) =
-                self.node.store.modify(&PODS, Part::Main, &self.key.namespace, &self.key.name, &by, bind)
-        {
-            // Gone before it began: the order to stop is on its way.
-            tracing::debug!(error = status.message, pod = self.key.name, "a pod was not bound");
-            self.ordered_to_stop().await;
-            return None;
+        if !self.is_bound() {
+            let (namespace, name) = (&self.key.namespace, &self.key.name);
+            if let Err(status) = self.node.store.modify(&PODS, Part::Main, namespace, name, &by, bind) {
+                // Gone before it began: the order to stop is on its way.
+                tracing::debug!(error = status.message, pod = name, "a pod was not bound");
+                self.ordered_to_stop().await;
+                return None;
+            }
+            let assigned = format!("Successfully assigned {namespace}/{name} to {}", self.node.name);
+            self.event(None, Level::Normal, "Scheduled", &assigned);
         }
-        let assigned =
-            format!("Successfully assigned {}/{} to {}", self.key.namespace, self.key.name, self.node.name);
-        self.event(None, Level::Normal, "Scheduled", &assigned);
         self.change(|state| {
             state.ip = Some(ip.into());
             state.started = state.started.or_else(|| Some(Timestamp::now()));
@@ -233,6 +244,16 @@ impl Life {
     pub fn change(&self, change: impl FnOnce(&mut PodState)) {
         change(&mut self.state.lock());
         self.changed.notify_one();
+    }
+
+    /// The account of one container.
+    #[must_use]
+    pub fn record(&self, slot: Slot) -> Option<ContainerRecord> {
+        let state = self.state.lock();
+        match slot {
+            Slot::Init(index) => state.init.get(index).cloned(),
+            Slot::Main(index) => state.containers.get(index).cloned(),
+        }
     }
 
     /// Changes the account of one container.

@@ -98,6 +98,16 @@ impl ContainerRecord {
         }
     }
 
+    /// Takes over what the container is doing.
+    fn go_on(&mut self, status: &ContainerStatus) {
+        self.state = status.state.clone().unwrap_or_default();
+        self.last = status.last_state.as_ref().and_then(|state| state.terminated.clone());
+        self.restarts = status.restart_count;
+        (self.ready, self.started) = (status.ready, status.started == Some(true));
+        let id = status.container_id.as_deref().and_then(|id| id.strip_prefix("senren://"));
+        self.id = id.unwrap_or_default().to_owned();
+    }
+
     /// Its instance has ended, or was never there.
     #[must_use]
     pub fn exit_code(&self) -> Option<i32> {
@@ -173,6 +183,23 @@ impl PodState {
             failed: None,
             unschedulable: None,
             simulated: None,
+        }
+    }
+
+    /// Takes the pod's status for what its containers do now, where [`Self::of`] takes it for what they did before the
+    /// machine was started anew.
+    pub fn go_on(&mut self, pod: &Pod) {
+        let Some(status) = pod.status.as_ref() else { return };
+        for (records, statuses) in [
+            (&mut self.init, &status.init_container_statuses),
+            (&mut self.containers, &status.container_statuses),
+        ] {
+            for record in records {
+                let same = |status: &&ContainerStatus| status.name == record.name;
+                if let Some(status) = statuses.iter().flatten().find(same) {
+                    record.go_on(status);
+                }
+            }
         }
     }
 

@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::{
     exec::Inside,
+    pod_state::ContainerRecord,
     process::{Process, ProcessExecutor, Processes, env::Place, probe::Exec},
     simulated::{SimulatedContainer, SimulatedExecutor, SimulatedRuntime},
 };
@@ -105,6 +106,16 @@ impl Runtime {
                 Ok(Instance::Process(Box::new(process)))
             }
             Self::Simulated(simulated) => simulated.start(pod, container).await.map(Instance::Simulated),
+        }
+    }
+
+    /// A container that runs already, as its account says. `None` where that can't be.
+    #[must_use]
+    pub fn resume(&self, pod: &Pod, container: &Container, record: &ContainerRecord) -> Option<Instance> {
+        match self {
+            // What runs in a process can't be had a second time.
+            Self::Processes(_) => None,
+            Self::Simulated(simulated) => Some(Instance::Simulated(simulated.resume(pod, container, record))),
         }
     }
 

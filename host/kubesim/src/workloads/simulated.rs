@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
     exec::ExecSimulator,
+    pod_state::ContainerRecord,
     process::images::glob,
     runtime::{Exit, StartError},
 };
@@ -128,12 +129,27 @@ impl SimulatedRuntime {
     /// Starts a container, or fails as planned.
     pub async fn start(&self, pod: &Pod, container: &Container) -> Result<SimulatedContainer, StartError> {
         sleep(self.plan.start).await;
-        let failure = self.failure(pod, container);
         let image = container.image.as_deref().unwrap_or_default();
-        if failure == Some(FailureKind::ImagePull) {
+        if self.failure(pod, container) == Some(FailureKind::ImagePull) {
             let message = format!("failed to pull and unpack image {image:?}: not found");
             return Err(StartError::NotYet { reason: "ErrImagePull".into(), message });
         }
+        Ok(self.instance(pod, container, uuid::Uuid::new_v4().to_string()))
+    }
+
+    /// A container that runs already. What remains of its time is all of it, but that it is ready at once if it was.
+    #[must_use]
+    pub fn resume(&self, pod: &Pod, container: &Container, record: &ContainerRecord) -> SimulatedContainer {
+        let mut instance = self.instance(pod, container, record.id.clone());
+        if record.ready {
+            instance.ready = Some(Instant::now());
+        }
+        instance
+    }
+
+    /// A container that begins to run now.
+    fn instance(&self, pod: &Pod, container: &Container, id: String) -> SimulatedContainer {
+        let failure = self.failure(pod, container);
         let policy = pod.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref()).unwrap_or("Always");
         let init = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
         let completes = policy != "Always" || init.into_iter().any(|init| init.name == container.name);
@@ -142,13 +158,13 @@ impl SimulatedRuntime {
             _ => completes.then(|| (Instant::now() + self.plan.completion, 0)),
         };
         let ready = (failure != Some(FailureKind::NeverReady)).then(|| Instant::now() + self.plan.ready);
-        Ok(SimulatedContainer {
-            id: uuid::Uuid::new_v4().to_string(),
+        SimulatedContainer {
+            id,
             ends,
             ready,
             termination: self.plan.termination,
             exec: self.plan.exec.clone(),
-        })
+        }
     }
 }
 

@@ -12,5 +12,4 @@ mod site;
 mod world;
 
 pub use cluster::Cluster;
-use world::plugins;
 pub use world::{Plane, World, database};

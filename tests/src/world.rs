@@ -198,14 +198,16 @@ fn engine() -> Engine {
 /// A directory with the plugins of the tests: `redis`, and `misbehaving`.
 pub(crate) fn plugins() -> &'static Path {
     static DIR: OnceLock<tempfile::TempDir> = OnceLock::new();
-    let dir = DIR.get_or_init(|| {
-        let dir = tempfile::tempdir().unwrap();
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        for crate_dir in ["../plugins/redis", "plugins/misbehaving"] {
-            let component = senren_plugin_build::component(&root.join(crate_dir)).unwrap();
-            senren_plugin_build::install(&component, dir.path()).unwrap();
-        }
-        dir
-    });
-    dir.path()
+    DIR.get_or_init(|| built(&["../plugins/redis", "plugins/misbehaving"])).path()
+}
+
+/// A directory with the plugins that these crates make.
+pub(crate) fn built(crate_dirs: &[&str]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for crate_dir in crate_dirs {
+        let component = senren_plugin_build::component(&root.join(crate_dir)).unwrap();
+        senren_plugin_build::install(&component, dir.path()).unwrap();
+    }
+    dir
 }

@@ -1,22 +1,28 @@
 //! A whole senren on real engines: Apache Kafka, Kubernetes and PostgreSQL, and the two planes as processes of the one
-//! binary, told everything by environment variables, as `deploy/` tells them.
+//! binary, told everything by environment variables and allowed what `deploy/` allows them ([`account`]), no more.
 //!
 //! The servers are shared by all tests of a process. What keeps the tests apart is a database, a topic prefix and a
-//! namespace prefix of their own. Nobody runs pods in such a cluster; [`pods`] says of them that they do.
+//! namespace prefix of their own. No container runs in such a cluster; its [`node`] says of them that they do.
 
-mod pods;
+pub mod account;
+pub mod container;
+mod kubelet;
+mod node;
 mod servers;
+mod volumes;
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use senren_api::v1::{
     ApplyStateResponse, Database, ResourceStatus, control_plane_client::ControlPlaneClient,
 };
 use senren_localpg::TestDatabase;
+use serde_json::Value;
 use tonic::transport::Channel;
 
 use crate::site::Site;
-pub use servers::{Process, kafka, kubernetes, port, spawn};
+use account::Account;
+pub use servers::{Process, kafka, kubernetes, plugins, port, spawn};
 
 /// How long anything may take before a test gives up; never waited out when all is well.
 pub const PATIENCE: Duration = Duration::from_secs(90);
@@ -39,8 +45,11 @@ pub struct Region {
     pub plane: Option<Process>,
     /// As the cluster's administrator.
     pub client: kube::Client,
-    kubeconfig: PathBuf,
-    _pods: pods::Pods,
+    /// Who the plane is there.
+    pub account: Account,
+    /// As the volume that keeps a plane's compiled plugins over its restarts.
+    cache: tempfile::TempDir,
+    _node: node::Node,
 }
 
 impl Real {
@@ -50,7 +59,7 @@ impl Real {
         let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let mut real = Self {
             prefix: format!("e{}-{count}", std::process::id() % 100_000),
-            database: senren_localpg::test_database(),
+            database: senren_localpg::durable_test_database(),
             address: format!("127.0.0.1:{}", port()),
             control: None,
             regions: BTreeMap::new(),
@@ -59,8 +68,13 @@ impl Real {
         for (index, id) in regions.iter().enumerate() {
             let kubeconfig = kubernetes(index);
             let client = client_of(&kubeconfig).await;
-            let pods = pods::Pods::start(client.clone(), real.prefix.clone());
-            let region = Region { plane: None, client, kubeconfig, _pods: pods };
+            let region = Region {
+                plane: None,
+                account: Account::create(&client, &kubeconfig, &real.prefix).await,
+                cache: tempfile::tempdir().expect("a directory"),
+                _node: node::Node::join(client.clone(), &real.prefix, servers::loaded_plugins()).await,
+                client,
+            };
             real.regions.insert((*id).to_owned(), region);
             real.start_plane(id);
         }
@@ -82,20 +96,32 @@ impl Real {
 
     /// Starts the plane of a region whose cluster is there.
     pub fn start_plane(&mut self, id: &str) {
-        let region = self.regions.get_mut(id).expect("a region of this test");
-        let kubeconfig = region.kubeconfig.to_str().expect("a path in UTF-8");
-        let plugins = servers::plugins();
+        let plane = self.start_replica(id);
+        self.regions.get_mut(id).expect("a region of this test").plane = Some(plane);
+    }
+
+    /// Starts one more plane of a region, beside those that run.
+    pub fn start_replica(&self, id: &str) -> Process {
+        let region = &self.regions[id];
+        let kubeconfig = region.account.kubeconfig();
         let environment = [
             ("MODE", "regional"),
             ("REGION_ID", id),
             ("NAMESPACE_PREFIX", &self.prefix),
-            ("KUBECONFIG", kubeconfig),
-            ("PLUGIN_DIR", plugins.to_str().expect("a path in UTF-8")),
+            ("ALLOWED_KINDS", &allowed_kinds()),
+            ("KUBECONFIG", &kubeconfig.to_string_lossy()),
+            ("PLUGIN_DIR", &plugins().to_string_lossy()),
+            ("PLUGIN_CACHE_DIR", &region.cache.path().to_string_lossy()),
             ("HEARTBEAT_INTERVAL", "1s"),
             ("KAFKA_BOOTSTRAP_SERVERS", kafka()),
             ("KAFKA_TOPIC_PREFIX", &self.prefix),
         ];
-        region.plane = Some(spawn(&format!("{}-{}", self.prefix, id.replace(':', ".")), &environment));
+        spawn(&format!("{}-{}", self.prefix, id.replace(':', ".")), &environment)
+    }
+
+    /// Where the control plane listens, `host:port`.
+    pub fn endpoint(&self) -> &str {
+        &self.address
     }
 
     /// The namespace of site `default`.
@@ -139,7 +165,12 @@ impl Real {
     /// Until the control plane has heard of every region.
     pub async fn until_connected(&self) {
         let regions: Vec<&str> = self.regions.keys().map(String::as_str).collect();
-        self.site().await.until_connected(&regions).await;
+        self.until_connected_to(&regions).await;
+    }
+
+    /// Until the control plane has heard of every one of these.
+    pub async fn until_connected_to(&self, regions: &[&str]) {
+        self.site().await.until_connected(regions).await;
     }
 
     async fn site(&self) -> Site {
@@ -147,7 +178,18 @@ impl Real {
     }
 }
 
-async fn client_of(kubeconfig: &std::path::Path) -> kube::Client {
+/// What the Deployment of `deploy/manifests` says that plugins may make; the ClusterRole beside it is for these.
+fn allowed_kinds() -> String {
+    let manifests = account::manifests("senren");
+    let deployment = manifests.iter().find(|object| object["kind"] == "Deployment").expect("a Deployment");
+    let environment = deployment["spec"]["template"]["spec"]["containers"][0]["env"].as_array();
+    let named = |variable: &&Value| variable["name"] == "ALLOWED_KINDS";
+    let kinds = environment.into_iter().flatten().find(named).expect("ALLOWED_KINDS");
+    kinds["value"].as_str().expect("a text").to_owned()
+}
+
+/// The cluster of a kubeconfig.
+pub async fn client_of(kubeconfig: &std::path::Path) -> kube::Client {
     let kubeconfig = kube::config::Kubeconfig::read_from(kubeconfig).expect("a kubeconfig");
     let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await;
     kube::Client::try_from(config.expect("a usable kubeconfig")).expect("a client")

@@ -1,7 +1,8 @@
 //! The servers that tests run on, started by the scripts that people start them by, and the planes' processes.
 //!
-//! Each of `KAFKA_BOOTSTRAP_SERVERS`, `KUBECONFIG` and `DATABASE_URL` names a server to use instead. What was started
-//! here ends with this process, whatever ends that.
+//! Each of `KAFKA_BOOTSTRAP_SERVERS`, `KUBECONFIG` and `DATABASE_URL` names a server to use instead; `KUBECONFIG` may be
+//! several files, one for each cluster, and what tests need beyond them is started. What was started here ends with
+//! this process, whatever ends that.
 
 use std::{
     collections::BTreeMap,
@@ -14,6 +15,8 @@ use std::{
     sync::{Mutex, OnceLock, mpsc},
     thread,
 };
+
+use senren_engine::{Engine, EngineConfig, PluginSet, Plugins};
 
 /// A process of ours.
 pub struct Process {
@@ -62,11 +65,12 @@ pub fn kafka() -> &'static str {
     })
 }
 
-/// The kubeconfig of a cluster. With `KUBECONFIG` set, all numbers are that one.
+/// The administrator's kubeconfig of a cluster.
 pub fn kubernetes(number: usize) -> PathBuf {
     static CLUSTERS: Mutex<BTreeMap<usize, PathBuf>> = Mutex::new(BTreeMap::new());
-    if let Some(named) = env::var_os("KUBECONFIG").filter(|named| !named.is_empty()) {
-        return named.into();
+    let named = env::var_os("KUBECONFIG").unwrap_or_default();
+    if let Some(named) = env::split_paths(&named).filter(|path| !path.as_os_str().is_empty()).nth(number) {
+        return named;
     }
     let mut clusters = CLUSTERS.lock().expect("no test panicked while it started a cluster");
     clusters.entry(number).or_insert_with(|| server("cluster", "KUBECONFIG").into()).clone()
@@ -77,8 +81,34 @@ pub fn plugins() -> &'static Path {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
     DIR.get_or_init(|| match env::var_os("PLUGIN_DIR").filter(|named| !named.is_empty()) {
         Some(named) => named.into(),
-        None => crate::plugins().to_owned(),
+        // For as long as this process lives.
+        None => crate::world::built(&[
+            "../plugins/redis",
+            "../plugins/aerospike",
+            "../plugins/template",
+            "plugins/misbehaving",
+        ])
+        .keep(),
     })
+}
+
+/// The plugins of [`plugins`], to be called by tests.
+pub fn loaded_plugins() -> Plugins {
+    static PLUGINS: OnceLock<Plugins> = OnceLock::new();
+    let load = || {
+        let engine = Engine::new(EngineConfig::default()).expect("an engine");
+        let files = std::fs::read_dir(plugins()).expect("a directory of plugins");
+        let files = files.map(|file| file.expect("a file").path());
+        let components = files.filter(|file| file.extension().is_some_and(|extension| extension == "wasm"));
+        let load = |file: PathBuf| {
+            let wasm = std::fs::read(&file).expect("a plugin");
+            engine.load(&file.to_string_lossy(), &wasm).expect("a plugin")
+        };
+        let (set, problems) = PluginSet::of(components.map(load).collect());
+        assert!(problems.is_empty(), "{problems:?}");
+        Plugins::new(set)
+    };
+    PLUGINS.get_or_init(load).clone()
 }
 
 /// A port that nobody listens on now.
@@ -89,17 +119,22 @@ pub fn port() -> u16 {
 
 /// Starts `senren` with nothing in its environment but `environment`. Its log is a file of that name.
 pub fn spawn(name: &str, environment: &[(&str, &str)]) -> Process {
-    let log = env::temp_dir().join(format!("senren-{name}.log"));
-    let out = File::options().create(true).append(true).open(&log).expect("a log");
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL"]).arg(binary()).env_clear().envs(environment.iter().copied());
     command.env("SENREN_LOG", env::var("SENREN_LOG").unwrap_or_else(|_| "info".into()));
+    spawn_command(name, command)
+}
+
+/// Starts what ends by itself with the thread that started it. Its log is a file of that name.
+pub(super) fn spawn_command(name: &str, mut command: Command) -> Process {
+    let log = env::temp_dir().join(format!("senren-{name}.log"));
+    let out = File::options().create(true).append(true).open(&log).expect("a log");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(out);
     Process { child: by_lasting_thread(command), log }
 }
 
 /// The one binary, as `make e2e` names it, or as cargo puts it beside the tests.
-fn binary() -> PathBuf {
+pub(super) fn binary() -> PathBuf {
     if let Some(named) = env::var_os("SENREN_BIN") {
         return named.into();
     }
@@ -115,6 +150,8 @@ fn server(what: &str, variable: &str) -> String {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(what).join("start");
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "TERM"]).arg(&script).stdin(Stdio::null()).stdout(Stdio::piped());
+    // It was looked at here; to the script it would mean that nothing is to be started.
+    command.env_remove(variable);
     let mut child = by_lasting_thread(command);
     let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
     let prefix = format!("export {variable}=");

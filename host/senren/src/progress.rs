@@ -1,11 +1,7 @@
 //! How things come along, on standard error: a line per resource that moves on a terminal, plain lines where a
 //! log is kept.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    io::IsTerminal as _,
-    time::Duration,
-};
+use std::{collections::HashMap, io::IsTerminal as _, time::Duration};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use senren_api::v1::ResourceStatus;
@@ -14,9 +10,6 @@ use crate::output::{plain, say};
 
 /// More resources than this share one line.
 const MAX_LINES: usize = 15;
-
-/// Region and name.
-type Key = (String, String);
 
 /// A display of resources on their way.
 pub struct Progress {
@@ -27,11 +20,12 @@ enum Kind {
     Terminal {
         all: MultiProgress,
         overall: ProgressBar,
-        bars: BTreeMap<Key, ProgressBar>,
-        settled: HashMap<Key, bool>,
+        /// By uid, as all of these: what replaces another has its name.
+        bars: HashMap<String, ProgressBar>,
+        settled: HashMap<String, bool>,
     },
     Lines {
-        last: HashMap<Key, String>,
+        last: HashMap<String, String>,
     },
 }
 
@@ -42,7 +36,7 @@ impl Progress {
             let all = MultiProgress::new();
             let overall = all.add(spinner("{spinner} {msg}  {elapsed}"));
             overall.set_message("waiting");
-            Kind::Terminal { all, overall, bars: BTreeMap::new(), settled: HashMap::new() }
+            Kind::Terminal { all, overall, bars: HashMap::new(), settled: HashMap::new() }
         } else {
             Kind::Lines { last: HashMap::new() }
         };
@@ -57,13 +51,13 @@ impl Progress {
     /// Takes note of a resource without showing it.
     pub fn know(&mut self, status: &ResourceStatus) {
         if let Kind::Lines { last } = &mut self.kind {
-            last.insert((status.region.clone(), status.name.clone()), line(status, false));
+            last.insert(status.uid.clone(), line(status, false));
         }
     }
 
     /// Shows what is new of a resource; `settled`: nothing more is waited for.
     pub fn show(&mut self, status: &ResourceStatus, settled: bool) {
-        let key = (status.region.clone(), status.name.clone());
+        let key = status.uid.clone();
         match &mut self.kind {
             Kind::Lines { last } => {
                 let line = line(status, settled);
@@ -122,7 +116,11 @@ fn why(status: &ResourceStatus, settled: bool) -> String {
     if status.deleting && settled {
         return String::new();
     }
-    if status.ready && !status.deleting {
+    // Why something was ready says nothing of its end, which its region has not begun.
+    if status.deleting && status.phase == "Ready" {
+        return String::new();
+    }
+    if status.ready {
         return status.endpoints.first().map(|e| format!("{}:{}", e.host, e.port)).unwrap_or_default();
     }
     match (status.reason.as_str(), status.message.lines().next().unwrap_or_default()) {

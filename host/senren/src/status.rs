@@ -126,7 +126,8 @@ struct Screen {
     site: String,
     revision: u64,
     synced: bool,
-    resources: BTreeMap<(String, String), Resource>,
+    /// By name, region and uid: what replaces another stands beside it until that is gone.
+    resources: BTreeMap<(String, String, String), Resource>,
 }
 
 impl Screen {
@@ -135,17 +136,11 @@ impl Screen {
         let kind = event.kind();
         self.synced |= kind == Kind::Synced;
         if let Some(resource) = event.resource.map(Resource::from) {
-            let key = (resource.name.clone(), resource.region.clone());
+            let key = (resource.name.clone(), resource.region.clone(), resource.uid.clone());
             match kind {
-                // The removal of an earlier resource of that name is not about its successor.
-                Kind::Removed if self.resources.get(&key).is_some_and(|known| known.uid == resource.uid) => {
-                    self.resources.remove(&key);
-                }
-                Kind::Removed => {}
-                _ => {
-                    self.resources.insert(key, resource);
-                }
-            }
+                Kind::Removed => self.resources.remove(&key),
+                _ => self.resources.insert(key, resource),
+            };
         }
     }
 

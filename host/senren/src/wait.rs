@@ -42,6 +42,10 @@ struct Goal {
     held: bool,
     /// As last seen.
     latest: Option<ResourceStatus>,
+    /// The current watch has shown it.
+    seen: bool,
+    /// A later apply has put another resource in its place.
+    succeeded: bool,
 }
 
 /// How far a resource is.
@@ -72,6 +76,8 @@ impl Goals {
                 gone,
                 held: change.hold.is_some(),
                 latest: None,
+                seen: false,
+                succeeded: false,
             };
             // Of a name that is deleted and created again, the new one counts.
             if !gone || !goals.contains_key(&key) {
@@ -83,20 +89,27 @@ impl Goals {
 
     /// Takes in one event; returns how far its resource is, where that is a goal of ours.
     pub fn observe(&mut self, event: &WatchStatusResponse) -> Option<Standing> {
-        self.synced |= event.kind() == Kind::Synced;
+        if event.kind() == Kind::Synced {
+            self.synced = true;
+            // What this watch has not shown went while there was none.
+            self.goals.values_mut().filter(|goal| !goal.seen).for_each(|goal| goal.latest = None);
+        }
         let status = event.resource.as_ref()?;
         let goal = self.goals.get_mut(&(status.region.clone(), status.name.clone()))?;
-        match event.kind() {
-            Kind::Removed if status.uid != goal.uid => return None,
-            Kind::Removed => goal.latest = None,
-            _ => goal.latest = Some(status.clone()),
+        if status.uid != goal.uid {
+            // What a replacement took the place of stands beside it until it is gone.
+            goal.succeeded |= status.generation > goal.generation && !status.deleting;
+            return None;
         }
+        goal.seen = true;
+        goal.latest = (event.kind() != Kind::Removed).then(|| status.clone());
         Some(goal.standing(self.synced))
     }
 
     /// A new watch begins: nothing it has not shown is known to be gone.
     fn restart(&mut self) {
         self.synced = false;
+        self.goals.values_mut().for_each(|goal| goal.seen = false);
     }
 
     /// How far all of it is: the least far that any is.
@@ -141,18 +154,13 @@ impl Goal {
             // Not before the watch has shown how it stands.
             return if synced || self.latest.is_some() { Standing::Held } else { Standing::Moving };
         }
-        let Some(status) = &self.latest else {
-            return match (self.gone, synced) {
-                (true, true) => Standing::Done,
-                (false, true) => Standing::Superseded,
-                (_, false) => Standing::Moving,
-            };
-        };
-        let ours = status.uid == self.uid;
         if self.gone {
-            return if ours { Standing::Moving } else { Standing::Done };
+            return if synced && self.latest.is_none() { Standing::Done } else { Standing::Moving };
         }
-        if !ours || status.generation > self.generation || status.deleting {
+        let Some(status) = &self.latest else {
+            return if synced || self.succeeded { Standing::Superseded } else { Standing::Moving };
+        };
+        if status.generation > self.generation || status.deleting {
             return Standing::Superseded;
         }
         let current = status.observed_generation >= self.generation;
@@ -295,6 +303,12 @@ mod tests {
         WatchStatusResponse { kind: kind.into(), resource: Some(resource), revision: 1 }
     }
 
+    /// The same resource, taken away.
+    fn deleting(mut event: WatchStatusResponse) -> WatchStatusResponse {
+        event.resource.iter_mut().for_each(|resource| resource.deleting = true);
+        event
+    }
+
     fn check(action: Action, events: Vec<WatchStatusResponse>, expected: Standing) {
         let response = ApplyStateResponse { changes: vec![change("u", action)], ..Default::default() };
         let mut goals = Goals::of(&response);
@@ -325,6 +339,35 @@ mod tests {
             vec![event(Kind::Changed, "u", 2, "Deleting"), SYNCED, event(Kind::Removed, "u", 2, "Deleting")];
         check(Action::Deleted, removed, Standing::Done);
         check(Action::Deleted, vec![event(Kind::Changed, "other", 3, "Creating"), SYNCED], Standing::Done);
+    }
+
+    #[test]
+    fn a_replacement_is_not_mistaken_for_what_it_replaces() {
+        let old = || deleting(event(Kind::Changed, "old", 2, "Ready"));
+        let new = |phase| event(Kind::Changed, "u", 2, phase);
+        check(Action::Replaced, vec![old(), new("Pending"), SYNCED], Standing::Moving);
+        check(Action::Replaced, vec![new("Pending"), SYNCED, old()], Standing::Moving);
+        let gone = deleting(event(Kind::Removed, "old", 2, "Deleting"));
+        check(Action::Replaced, vec![old(), new("Pending"), SYNCED, gone.clone()], Standing::Moving);
+        check(Action::Replaced, vec![old(), SYNCED, gone, new("Ready")], Standing::Done);
+        // And what is waited for to be gone is not gone because its name is taken already.
+        let ours = || deleting(event(Kind::Changed, "u", 2, "Deleting"));
+        let other = || event(Kind::Changed, "other", 3, "Creating");
+        check(Action::Deleted, vec![ours(), SYNCED, other()], Standing::Moving);
+        check(Action::Deleted, vec![other(), ours(), SYNCED], Standing::Moving);
+    }
+
+    #[test]
+    fn what_went_while_there_was_no_watch_is_gone() {
+        let response =
+            ApplyStateResponse { changes: vec![change("u", Action::Deleted)], ..Default::default() };
+        let mut goals = Goals::of(&response);
+        goals.observe(&deleting(event(Kind::Changed, "u", 2, "Deleting")));
+        goals.observe(&SYNCED);
+        goals.restart();
+        assert_eq!(goals.standing(), Standing::Moving);
+        goals.observe(&SYNCED);
+        assert_eq!(goals.standing(), Standing::Done);
     }
 
     #[test]

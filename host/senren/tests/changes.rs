@@ -166,6 +166,18 @@ fn a_deletion_of_everything_is_held_until_confirmed() {
 }
 
 #[test]
+fn a_replacement_is_waited_for_beside_what_it_replaces() {
+    let dev = Dev::start(ONE);
+    let other = ONE.replace("type: redis", "type: template").replace("memory_mb: 64", "host: db.example.com");
+    dev.apply(&other, &["--confirm-data-loss", "--wait"]).check(0, &["1 replaced", "is as declared"]);
+    dev.apply(ONE, &["--wait"]).check(6, &["1 replaced (1 held)", "not as declared until confirmed"]);
+    dev.run(&["confirm", "--yes", "--wait"]).check(0, &["1 replaced", "is as declared"]);
+    let status = dev.run(&["status", "-o", "json"]).check(0, &[]).json();
+    assert_eq!(status["resources"].as_array().map(Vec::len), Some(1), "{status}");
+    assert_eq!(status["resources"][0]["type"], "redis");
+}
+
+#[test]
 fn what_a_lost_region_keeps_can_be_forgotten() {
     let dir = tempfile::tempdir().unwrap();
     let both = ONE.replace("[aws:us-east-1]", "[aws:us-east-1, aws:eu-west-1]");

@@ -152,13 +152,18 @@ HOLD = Hold("Replacement", "it would lose its data", 2)
 
 
 def event(
-    kind: str = "changed", uid: str = "u", generation: int = 2, phase: str = "Ready", hold: Hold | None = None
+    kind: str = "changed",
+    uid: str = "u",
+    generation: int = 2,
+    phase: str = "Ready",
+    hold: Hold | None = None,
+    deleting: bool = False,
 ) -> StatusEvent:
     resource = Resource(
         site="default", region="aws:r", name="a", type="redis", uid=uid, generation=generation,
         observed_generation=generation, phase=phase, ready=phase == "Ready", reason="", message="", endpoints=(),
         conditions=(), details=None, observed_at=None, created_at=None, applied_at=None, ready_at=None, spec={},
-        deletion_protection=False, deleting=False, hold=hold,
+        deletion_protection=False, deleting=deleting, hold=hold,
     )  # fmt: skip
     return StatusEvent(kind, 1, None if kind == "synced" else resource)  # type: ignore[arg-type]
 
@@ -176,6 +181,10 @@ def event(
         ("deleted", [event(phase="Deleting"), event("synced")], False, True),
         ("deleted", [event("synced")], True, False),
         ("deleted", [event(), event("synced"), event("removed")], True, False),
+        ("replaced", [event(uid="old", deleting=True), event(phase="Pending"), event("synced")], False, True),
+        ("replaced", [event(phase="Pending"), event("synced"), event(uid="old", deleting=True)], False, True),
+        ("replaced", [event("synced"), event("removed", uid="old", deleting=True), event()], True, False),
+        ("deleted", [event(), event("synced"), event(uid="other", generation=3)], False, True),
     ],
 )
 def test_waiting_ends_when_the_generation_is_ready_or_the_resource_gone(

@@ -16,8 +16,9 @@ pub fn failure(endpoint: &Endpoint, status: &Status, document: Option<&Document>
     let message = status.message();
     match status.code() {
         Code::InvalidArgument => Failure::new(Exit::Usage, invalid(status, document)),
-        Code::Aborted => Failure::new(Exit::Refused, format!("refused, nothing was changed: {message}")),
-        Code::FailedPrecondition | Code::AlreadyExists => Failure::new(Exit::Refused, refused(status)),
+        Code::Aborted | Code::FailedPrecondition | Code::AlreadyExists => {
+            Failure::new(Exit::Refused, refused(status))
+        }
         Code::NotFound => Failure::new(Exit::Refused, message),
         Code::PermissionDenied | Code::Unauthenticated => {
             Failure::new(Exit::Refused, format!("{endpoint} says: {message}"))
@@ -73,7 +74,10 @@ fn refused(status: &Status) -> String {
     let details = status.get_error_details();
     let violations = details.precondition_failure().map(|p| p.violations.as_slice()).unwrap_or_default();
     let lines = violations.iter().map(|v| format!("\n  {}: {}", v.subject, v.description));
-    format!("refused, nothing was changed: {}{}", status.message(), lines.collect::<String>())
+    let message = status.message();
+    // Mostly it says that itself.
+    let changed = if message.contains("nothing was changed") { "" } else { ", nothing was changed" };
+    format!("refused{changed}: {message}{}", lines.collect::<String>())
 }
 
 fn transport_message(status: &Status) -> String {

@@ -14,19 +14,22 @@ FAILED_GRACE = 5.0
 class _Goal:
     change: ResourceChange
     latest: Resource | None = None
+    #: The current watch has shown it.
+    seen: bool = False
+    #: A later apply has put another resource in its place.
+    succeeded: bool = False
 
     def standing(self, synced: bool) -> str:
         """``done``, ``moving``, ``failed``, ``held``, or ``superseded`` by a later apply."""
         if self.change.hold:
             # Not before the watch has shown how it stands.
             return "held" if synced or self.latest else "moving"
-        gone, latest = self.change.action == "deleted", self.latest
+        latest = self.latest
+        if self.change.action == "deleted":
+            return "done" if synced and latest is None else "moving"
         if latest is None:
-            return "moving" if not synced else "done" if gone else "superseded"
-        ours = latest.uid == self.change.uid
-        if gone:
-            return "moving" if ours else "done"
-        if not ours or latest.generation > self.change.generation or latest.deleting:
+            return "superseded" if synced or self.succeeded else "moving"
+        if latest.generation > self.change.generation or latest.deleting:
             return "superseded"
         current = latest.observed_generation >= self.change.generation
         if current and latest.hold:
@@ -54,19 +57,29 @@ class Goals:
     def restart(self) -> None:
         """A new watch begins: what it has not shown is not known to be gone."""
         self._synced = False
+        for goal in self._goals.values():
+            goal.seen = False
 
     def observe(self, event: StatusEvent) -> None:
         """Takes in one event."""
-        self._synced |= event.kind == "synced"
+        if event.kind == "synced":
+            self._synced = True
+            # What this watch has not shown went while there was none.
+            for goal in self._goals.values():
+                if not goal.seen:
+                    goal.latest = None
         if event.resource is None:
             return
-        goal = self._goals.get((event.resource.region, event.resource.name))
-        if goal is None:
+        resource = event.resource
+        known = self._goals.get((resource.region, resource.name))
+        if known is None:
             return
-        if event.kind == "changed":
-            goal.latest = event.resource
-        elif event.kind == "removed" and goal.change.uid == event.resource.uid:
-            goal.latest = None
+        if resource.uid != known.change.uid:
+            # What a replacement took the place of stands beside it until it is gone.
+            known.succeeded |= resource.generation > known.change.generation and not resource.deleting
+            return
+        known.seen = True
+        known.latest = None if event.kind == "removed" else resource
 
     def settled(self) -> bool:
         """Nothing more is waited for."""

@@ -1,10 +1,10 @@
-//! The controllers that an API server needs to be one: garbage collection by owner, the emptying of namespaces,
-//! the serving of definitions.
+//! The controllers that an API server needs to be one: garbage collection by owner, the furnishing and the emptying of
+//! namespaces, the serving of definitions.
 //!
 //! Asynchronous, as in a real cluster: the store notes work as it changes (`Chore`), one task does it. Every
 //! chore looks at the present state only, so that doing one twice, or late, is harmless.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::crd;
@@ -15,6 +15,7 @@ use crate::store::{Chore, Key, Object, Place, State, Store, uid_of};
 use crate::write::{Part, Write};
 
 const COLLECTOR: &str = "garbage-collector";
+const ACCOUNTS: &str = "kube-controller-manager";
 
 /// Does chores until stopped.
 pub(crate) async fn run(store: Store, stop: CancellationToken) {
@@ -33,6 +34,7 @@ fn perform(store: &Store, chore: &Chore) -> Result<()> {
     match chore {
         Chore::Owners(place) => check_owners(store, place),
         Chore::Dependents(place) => release(store, place),
+        Chore::Account(namespace) => give_account(store, namespace),
         Chore::Namespace(name) => empty_namespace(store, name),
         Chore::Definition(name) => crd::establish(store, name),
     }
@@ -139,6 +141,16 @@ fn blocks(state: &State, dependent: &Place, owner: &str) -> bool {
     owners.into_iter().flatten().any(|o| o["uid"] == owner && o["blockOwnerDeletion"] == true)
 }
 
+/// Makes the account that every namespace has, unless it is there or the namespace is on its way out.
+fn give_account(store: &Store, namespace: &str) -> Result<()> {
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount",
+        "metadata": {"name": kinds::DEFAULT_ACCOUNT}});
+    match store.create(&kinds::SERVICE_ACCOUNTS, namespace, account, &Write::by(ACCOUNTS)) {
+        Err(refusal) if ![403, 404, 409].contains(&refusal.code) => Err(refusal),
+        _ => Ok(()),
+    }
+}
+
 /// Deletes what is in a namespace that is being deleted, and then the namespace.
 fn empty_namespace(store: &Store, name: &str) -> Result<()> {
     let key = Key::new("", name);
@@ -174,7 +186,7 @@ fn finish_namespace(state: &mut State, key: &Key) -> Result<()> {
     if has_finalizers(&namespace) {
         // Someone else holds the namespace itself; only our part is done.
         if namespace["spec"].get("finalizers").is_some() {
-            namespace["spec"] = serde_json::json!({});
+            namespace["spec"] = json!({});
             state.put(&kinds::NAMESPACES, namespace)?;
         }
         return Ok(());

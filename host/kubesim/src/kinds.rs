@@ -51,6 +51,8 @@ pub const SECRETS: GroupResource = GroupResource::of("", "secrets");
 pub const SERVICES: GroupResource = GroupResource::of("", "services");
 /// `v1 ServiceAccount`
 pub const SERVICE_ACCOUNTS: GroupResource = GroupResource::of("", "serviceaccounts");
+/// The ServiceAccount that every namespace has.
+pub(crate) const DEFAULT_ACCOUNT: &str = "default";
 /// `v1 Endpoints`
 pub const ENDPOINTS: GroupResource = GroupResource::of("", "endpoints");
 /// `v1 Pod`

@@ -139,12 +139,14 @@ fn check_revision(field: &str, revision: Option<u64>, violations: &mut Violation
     }
 }
 
-/// The hash is over everything else in the request, as it came.
+/// The hash is over everything else in the request, as it came, but for who sends it: a job that is run again elsewhere
+/// asks for the same.
 fn request_key(request: &v1::ApplyStateRequest) -> Option<RequestKey> {
     if request.request_id.is_empty() {
         return None;
     }
-    let content = v1::ApplyStateRequest { request_id: String::new(), ..request.clone() };
+    let content =
+        v1::ApplyStateRequest { request_id: String::new(), author: String::new(), ..request.clone() };
     let content_hash = sha256(&content.encode_to_vec());
     Some(RequestKey { id: request.request_id.clone(), content_hash })
 }
@@ -282,7 +284,8 @@ impl Rollback {
         check_text("author", &request.author, &mut violations);
         check_revision("revision", Some(request.revision), &mut violations);
         check_revision("expected_revision", request.expected_revision, &mut violations);
-        let content = v1::RollbackStateRequest { request_id: String::new(), ..request.clone() };
+        let content =
+            v1::RollbackStateRequest { request_id: String::new(), author: String::new(), ..request.clone() };
         // Never the same as that of an apply.
         let content_hash = format!("rollback {}", sha256(&content.encode_to_vec()));
         let key = RequestKey { id: request.request_id.clone(), content_hash };
@@ -418,17 +421,29 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_of_a_request_is_that_of_everything_but_its_id() {
-        let key = |id: &str, name: &str| {
+    fn the_hash_of_a_request_is_that_of_everything_but_its_id_and_its_author() {
+        let key = |id: &str, author: &str, name: &str| {
             let request = v1::ApplyStateRequest {
                 request_id: id.into(),
+                author: author.into(),
                 databases: vec![database(name)],
                 ..Default::default()
             };
             Apply::parse(request).unwrap().request.unwrap().content_hash
         };
-        assert_eq!(key("1", "a"), key("2", "a"));
-        assert_ne!(key("1", "a"), key("1", "b"));
+        assert_eq!(key("1", "ci@one", "a"), key("2", "ci@two", "a"));
+        assert_ne!(key("1", "ci", "a"), key("1", "ci", "b"));
+        let rollback = |author: &str, revision| {
+            let request = v1::RollbackStateRequest {
+                request_id: "1".into(),
+                author: author.into(),
+                revision,
+                ..Default::default()
+            };
+            Rollback::parse(&request).map(|rollback| rollback.request.unwrap().content_hash)
+        };
+        assert_eq!(rollback("ci@one", 3).unwrap(), rollback("ci@two", 3).unwrap());
+        assert_ne!(rollback("ci", 3).unwrap(), rollback("ci", 4).unwrap());
     }
 
     #[test]

@@ -20,7 +20,7 @@ use std::{str::FromStr as _, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use sqlx::{
-    Connection as _, PgConnection, PgPool, Postgres, Transaction,
+    ConnectOptions as _, Connection as _, PgConnection, PgPool, Postgres, Transaction,
     pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
@@ -56,7 +56,9 @@ impl Store {
     pub async fn connect(database_url: &str, connections: u32) -> anyhow::Result<Self> {
         let options = PgConnectOptions::from_str(database_url)
             .context("DATABASE_URL is no PostgreSQL URL (postgres://user:password@host:5432/database)")?
-            .application_name("senren-control");
+            .application_name("senren-control")
+            // Whole statements are no log lines; how long steps take is in the metrics.
+            .disable_statement_logging();
         reach(&options)
             .await
             .context("cannot connect to PostgreSQL; is DATABASE_URL right, and is the server up?")?;

@@ -34,7 +34,8 @@ const PUBLISH_TIMEOUT: Duration = Duration::from_secs(15);
 /// Safety net for a lost wake-up, and what brings failed regions their next try.
 const POLL: Duration = Duration::from_millis(500);
 const FIRST_RETRY: TimeDelta = TimeDelta::milliseconds(250);
-const LAST_RETRY: TimeDelta = TimeDelta::seconds(30);
+/// A broker that comes back is used after so long at the latest.
+const LAST_RETRY: TimeDelta = TimeDelta::seconds(5);
 
 /// What a step did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -192,6 +193,6 @@ mod tests {
         let now = DateTime::UNIX_EPOCH;
         let pause = |failures| (retry_at(now, failures) - now).num_milliseconds();
         assert_eq!([0, 1, 2].map(pause), [250, 500, 1000]);
-        assert_eq!([7, 10, u32::MAX].map(pause), [30_000; 3]);
+        assert_eq!([5, 10, u32::MAX].map(pause), [5_000; 3]);
     }
 }

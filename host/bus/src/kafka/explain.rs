@@ -90,9 +90,10 @@ fn advice(trouble: &Trouble) -> Option<&'static str> {
             "check KAFKA_SSL_CERTIFICATE_LOCATION and KAFKA_SSL_KEY_LOCATION: the broker wants a client certificate of an \
              authority that it trusts",
         ),
-        _ if says(&["security.protocol", "wrong version number", "SSL listener"]) => {
-            Some("check KAFKA_SECURITY_PROTOCOL: it must be that of the listener at KAFKA_BOOTSTRAP_SERVERS")
-        }
+        _ if says(&["security.protocol", "wrong version number", "in state APIVERSION_QUERY"]) => Some(
+            "unless the broker is just starting, check KAFKA_SECURITY_PROTOCOL: it must be that of the listener at \
+             KAFKA_BOOTSTRAP_SERVERS",
+        ),
         Code::Resolve => Some("check KAFKA_BOOTSTRAP_SERVERS"),
         Code::BrokerTransportFailure if says(&["Connection refused", "timed out"]) => {
             Some("check KAFKA_BOOTSTRAP_SERVERS, and that the broker is up")
@@ -128,7 +129,7 @@ mod tests {
         );
         check(
             Code::BrokerTransportFailure,
-            "Disconnected: verify that security.protocol is correctly configured",
+            "k:9093/bootstrap: Disconnected: connection closed by peer (after 38ms in state APIVERSION_QUERY)",
             "KAFKA_SECURITY_PROTOCOL",
         );
         check(Code::Resolve, "Failed to resolve 'kafka:9092'", "KAFKA_BOOTSTRAP_SERVERS");

@@ -56,6 +56,10 @@ impl Context {
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         use RDKafkaLogLevel as L;
+        if facility == "FAIL" && message.contains("in state APIVERSION_QUERY") {
+            // The broker hangs up before a word was spoken, which librdkafka finds not worth an error.
+            self.remember(RDKafkaErrorCode::BrokerTransportFailure, message);
+        }
         match level {
             L::Emerg | L::Alert | L::Critical | L::Error | L::Warning if !LINES.due(facility) => {
                 tracing::debug!(facility, "{message}");

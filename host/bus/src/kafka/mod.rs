@@ -14,7 +14,6 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use parking_lot::{Mutex, RwLock};
 use rdkafka::{
-    ClientConfig,
     admin::AdminClient,
     consumer::{BaseConsumer, Consumer as _},
     error::{KafkaError, RDKafkaErrorCode as Code},
@@ -26,6 +25,7 @@ use rdkafka::{
 use self::{
     explain::{failed, misconfigured, not_published},
     log::Context,
+    settings::Settings,
 };
 use crate::{Bus, BusConfig, BusError, From, Record, Subscription, Topics, routing_key};
 
@@ -35,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A [`Bus`] in Kafka.
 pub struct KafkaBus {
     topics: Topics,
-    client: ClientConfig,
+    settings: Settings,
     context: Context,
     producer: RwLock<FutureProducer<Context>>,
     admin: AdminClient<Context>,
@@ -53,12 +53,12 @@ impl KafkaBus {
         topics: Topics,
         passed_on: Vec<(String, String)>,
     ) -> Result<Self, BusError> {
-        let client = settings::client(config, &passed_on);
+        let settings = Settings::new(config, passed_on);
         let context = Context::default();
-        let producer = new_producer(&client, &context)?;
-        let scout = settings::consumer(&client, &format!("{}-scout", topics.prefix()));
+        let producer = new_producer(&settings, &context)?;
+        let scout = settings.consumer(&format!("{}-scout", topics.prefix()));
         Ok(Self {
-            admin: client.create_with_context(context.clone()).map_err(misconfigured)?,
+            admin: settings.client().create_with_context(context.clone()).map_err(misconfigured)?,
             scout: Arc::new(scout.create_with_context(context.clone()).map_err(misconfigured)?),
             context,
             producer: RwLock::new(producer),
@@ -69,7 +69,7 @@ impl KafkaBus {
             },
             known: Mutex::default(),
             topics,
-            client,
+            settings,
         })
     }
 
@@ -107,7 +107,7 @@ impl KafkaBus {
         let mut producer = self.producer.write();
         if let Some((code, reason)) = producer.client().fatal_error() {
             tracing::error!(%code, reason, "the Kafka producer failed for good; making a new one");
-            match new_producer(&self.client, &self.context) {
+            match new_producer(&self.settings, &self.context) {
                 Ok(new) => *producer = new,
                 Err(error) => tracing::error!(%error, "no new Kafka producer"),
             }
@@ -157,7 +157,7 @@ impl Bus for KafkaBus {
         // Looks again: a reader must know of every partition.
         self.known.lock().remove(topic);
         let partitions = self.ensure(topic).await?;
-        let settings = settings::consumer(&self.client, &format!("{}-reader", self.topics.prefix()));
+        let settings = self.settings.consumer(&format!("{}-reader", self.topics.prefix()));
         Ok(Box::new(reader::Reader::new(&settings, topic, from, partitions, Arc::clone(&self.scout)).await?))
     }
 }
@@ -192,8 +192,8 @@ fn partition_of(key: &str, count: i32) -> i32 {
     i32::try_from(hash % count).unwrap_or(0)
 }
 
-fn new_producer(client: &ClientConfig, context: &Context) -> Result<FutureProducer<Context>, BusError> {
-    settings::producer(client).create_with_context(context.clone()).map_err(misconfigured)
+fn new_producer(settings: &Settings, context: &Context) -> Result<FutureProducer<Context>, BusError> {
+    settings.producer().create_with_context(context.clone()).map_err(misconfigured)
 }
 
 /// Runs what would block a thread of the runtime.

@@ -165,7 +165,15 @@ async fn survey(
     blocking(move || {
         let what = format!("find the end of topic {topic:?}");
         let extent = |partition| {
-            let extent = scout.fetch_watermarks(&topic, partition, PATIENCE);
+            let mut extent = scout.fetch_watermarks(&topic, partition, PATIENCE);
+            // A new topic, or one whose broker is new, takes a moment to get round the cluster.
+            for _ in 0..50 {
+                if !extent.as_ref().is_err_and(is_not_settled) {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(100));
+                extent = scout.fetch_watermarks(&topic, partition, PATIENCE);
+            }
             extent.map(|extent| (partition, extent)).map_err(|error| failed(scout.context(), &what, &error))
         };
         let extents = (0..partitions).map(extent).collect::<Result<_, _>>()?;
@@ -173,6 +181,18 @@ async fn survey(
         Ok((scout.client().fetch_cluster_id(PATIENCE).unwrap_or_default(), extents))
     })
     .await
+}
+
+fn is_not_settled(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            Code::NotLeaderForPartition
+                | Code::LeaderNotAvailable
+                | Code::UnknownTopicOrPartition
+                | Code::UnknownPartition
+        )
+    )
 }
 
 /// Errors after which librdkafka goes on: it reconnects, looks for the leader, and so on.

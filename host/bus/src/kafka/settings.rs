@@ -82,63 +82,72 @@ fn check(setting: &str, value: &str) -> Result<(), String> {
     }
 }
 
-/// What producers, consumers and admin clients have in common.
-pub(super) fn client(config: &BusConfig, passed_on: &[(String, String)]) -> ClientConfig {
-    let mut settings = ClientConfig::new();
-    settings
-        .set("bootstrap.servers", &config.bootstrap_servers)
-        .set("client.id", "senren")
-        // A record is waited for: not even a delayed ACK may hold it up.
-        .set("socket.nagle.disable", "true")
-        .set("socket.keepalive.enable", "true")
-        .set("reconnect.backoff.ms", "50")
-        .set("reconnect.backoff.max.ms", "2000")
-        .set("topic.metadata.refresh.interval.ms", "60000");
-    for (setting, value) in passed_on {
-        settings.set(setting, value);
-        if setting == "debug" {
-            settings.set_log_level(RDKafkaLogLevel::Debug);
-        }
+/// The settings of all clients of a process. Not kept as a [`ClientConfig`], which does not give its secrets out again.
+pub(super) struct Settings(Vec<(String, String)>);
+
+impl Settings {
+    pub fn new(config: &BusConfig, passed_on: Vec<(String, String)>) -> Self {
+        let common = [
+            ("bootstrap.servers", config.bootstrap_servers.as_str()),
+            ("client.id", "senren"),
+            // A record is waited for: not even a delayed ACK may hold it up.
+            ("socket.nagle.disable", "true"),
+            ("socket.keepalive.enable", "true"),
+            ("reconnect.backoff.ms", "50"),
+            ("reconnect.backoff.max.ms", "2000"),
+            ("topic.metadata.refresh.interval.ms", "60000"),
+        ];
+        let common = common.map(|(setting, value)| (setting.to_owned(), value.to_owned()));
+        Self(common.into_iter().chain(passed_on).collect())
     }
-    settings
-}
 
-/// For what is published: nothing lost, nothing twice, nothing overtaken, and at once.
-pub(super) fn producer(client: &ClientConfig) -> ClientConfig {
-    let mut settings = ClientConfig::new();
-    settings
-        .set("message.timeout.ms", "10000")
-        .set("linger.ms", "0")
-        .set("compression.type", "zstd")
-        .set("message.max.bytes", MAX_RECORD_BYTES.to_string())
-        .set("queue.buffering.max.kbytes", "262144");
-    overlay(&mut settings, client);
-    settings.set("enable.idempotence", "true").set("acks", "all");
-    settings
-}
+    /// For whoever only asks.
+    pub fn client(&self) -> ClientConfig {
+        self.over(&[], &[])
+    }
 
-/// For what is read. The group is a name that librdkafka wants; nobody ever joins it or commits to it.
-pub(super) fn consumer(client: &ClientConfig, group: &str) -> ClientConfig {
-    let mut settings = ClientConfig::new();
-    settings
-        // The broker answers as soon as there is a byte. Longer waiting would save requests while idle, but a partition
-        // that is added to a fetch has to wait for the one that is under way.
-        .set("fetch.min.bytes", "1")
-        .set("fetch.wait.max.ms", "100")
-        .set("fetch.error.backoff.ms", "100")
-        .set("fetch.message.max.bytes", MAX_RECORD_BYTES.to_string())
-        .set("queued.max.messages.kbytes", "32768")
-        .set("allow.auto.create.topics", "false")
-        .set("enable.partition.eof", "true");
-    overlay(&mut settings, client);
-    settings.set("group.id", group).set("enable.auto.commit", "false").set("auto.offset.reset", "earliest");
-    settings
-}
+    /// For what is published: nothing lost, nothing twice, nothing overtaken, and at once.
+    pub fn producer(&self) -> ClientConfig {
+        let size = MAX_RECORD_BYTES.to_string();
+        let usual = [
+            ("message.timeout.ms", "10000"),
+            ("linger.ms", "0"),
+            ("compression.type", "zstd"),
+            ("message.max.bytes", &size),
+            ("queue.buffering.max.kbytes", "262144"),
+        ];
+        self.over(&usual, &[("enable.idempotence", "true"), ("acks", "all")])
+    }
 
-fn overlay(settings: &mut ClientConfig, other: &ClientConfig) {
-    settings.set_log_level(other.log_level);
-    for (setting, value) in other.config_map() {
-        settings.set(setting, value);
+    /// For what is read. The group is a name that librdkafka wants; nobody ever joins it or commits to it.
+    pub fn consumer(&self, group: &str) -> ClientConfig {
+        let size = MAX_RECORD_BYTES.to_string();
+        let usual = [
+            // The broker answers as soon as there is a byte. Longer waiting would save requests while idle, but a
+            // partition that is added to a fetch has to wait for the one that is under way.
+            ("fetch.min.bytes", "1"),
+            ("fetch.wait.max.ms", "100"),
+            ("fetch.error.backoff.ms", "100"),
+            ("fetch.message.max.bytes", &size),
+            ("queued.max.messages.kbytes", "32768"),
+            ("allow.auto.create.topics", "false"),
+            ("enable.partition.eof", "true"),
+        ];
+        let fixed = [("group.id", group), ("enable.auto.commit", "false"), ("auto.offset.reset", "earliest")];
+        self.over(&usual, &fixed)
+    }
+
+    /// What an operator says goes over what is usual, not over what is fixed.
+    fn over(&self, usual: &[(&str, &str)], fixed: &[(&str, &str)]) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        let common = self.0.iter().map(|(setting, value)| (setting.as_str(), value.as_str()));
+        for (setting, value) in usual.iter().copied().chain(common).chain(fixed.iter().copied()) {
+            config.set(setting, value);
+            if setting == "debug" {
+                config.set_log_level(RDKafkaLogLevel::Debug);
+            }
+        }
+        config
     }
 }
 
@@ -149,6 +158,25 @@ mod tests {
 
     fn vars(vars: &[(&str, &str)]) -> Vec<(String, String)> {
         vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn what_an_operator_says_reaches_every_client_secrets_too_and_nothing_fixed_is_weakened() {
+        let config = BusConfig {
+            bootstrap_servers: "a:9092".into(),
+            topic_prefix: "senren".into(),
+            routing: crate::Routing::Keyed,
+            topic_partitions: 4,
+            topic_replicas: None,
+        };
+        let passed_on = vars(&[("sasl.password", "secret"), ("linger.ms", "5"), ("acks", "0")]);
+        let settings = Settings::new(&config, passed_on);
+        for client in [settings.client(), settings.producer(), settings.consumer("g")] {
+            assert_eq!(client.get("sasl.password"), Some("secret"));
+            assert_eq!(client.get("bootstrap.servers"), Some("a:9092"));
+            assert_eq!(client.get("linger.ms"), Some("5"));
+        }
+        assert_eq!(settings.producer().get("acks"), Some("all"));
     }
 
     #[test]

@@ -29,7 +29,7 @@ const fn metric(name: &'static str, kind: Kind, labels: &'static str, help: &'st
 type Step = (&'static str, &'static [Metric]);
 
 /// In the order of the walk.
-const STEPS: [Step; 12] = [
+const STEPS: [Step; 13] = [
     (
         "apply",
         &[
@@ -81,7 +81,17 @@ const STEPS: [Step; 12] = [
                 "topic",
                 "Time until Kafka has acknowledged a record",
             ),
+            metric(
+                "senren_bus_topic_settings_off",
+                Gauge,
+                "topic, setting",
+                "1 for each setting of a topic that is worse than senren would have made it; the log says how to change it",
+            ),
         ],
+    ),
+    (
+        "stand by",
+        &[metric("senren_region_active", Gauge, "", "1 where this replica works, 0 where it stands by")],
     ),
     (
         "intake",
@@ -191,12 +201,30 @@ const STEPS: [Step; 12] = [
                 "",
                 "Time until a report is durable on its topic",
             ),
+            metric(
+                "senren_region_outbox_reports",
+                Gauge,
+                "",
+                "Reports that are committed in the region's database, and not yet acknowledged",
+            ),
+            metric(
+                "senren_region_outbox_bypassed_total",
+                Counter,
+                "",
+                "Reports that could not be committed before they were published",
+            ),
             metric("senren_region_heartbeats_total", Counter, "", "Heartbeats that were sent"),
         ],
     ),
     (
         "ingest",
         &[
+            metric(
+                "senren_ingest_active",
+                Gauge,
+                "",
+                "1 where this control plane takes in what regions report, 0 where it stands by",
+            ),
             metric("senren_ingest_seconds", Histogram, "", "Time to store a batch of reports"),
             metric("senren_ingest_statuses_total", Counter, "", "Statuses that changed"),
             metric("senren_ingest_heartbeats_total", Counter, "", "Heartbeats that were news"),

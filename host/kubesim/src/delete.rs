@@ -62,6 +62,10 @@ pub(crate) const FOREGROUND: &str = "foregroundDeletion";
 /// The finalizer of an object whose dependents are to lose it first.
 pub(crate) const ORPHAN: &str = "orphan";
 
+/// Kinds whose deletion a real server begins in a way of their own: without a grace period, and not counted as a change
+/// of what is wanted.
+const OWN_WAY: [GroupResource; 2] = [kinds::NAMESPACES, kinds::DEFINITIONS];
+
 impl Store {
     /// Deletes an object, or marks it as being deleted.
     ///
@@ -92,8 +96,9 @@ impl State {
         check_protected(what, key)?;
         let mut object = (*old).clone();
         set_finalizers(&mut object, options.propagation);
+        let own = OWN_WAY.contains(what);
         let grace = if *what == kinds::PODS { pod_grace(&old, options) } else { 0 };
-        mark(&mut object, grace);
+        mark(&mut object, (!own).then_some(grace));
         if *what == kinds::DEFINITIONS && old["metadata"].get("deletionTimestamp").is_none() {
             crd::hold(&mut object);
         }
@@ -109,7 +114,8 @@ impl State {
         if object == *old {
             return Ok(Deletion::Pending(old));
         }
-        if old["metadata"].get("deletionTimestamp").is_none()
+        if !own
+            && old["metadata"].get("deletionTimestamp").is_none()
             && let Some(generation) = object["metadata"]["generation"].as_i64()
         {
             object["metadata"]["generation"] = (generation + 1).into();
@@ -173,16 +179,18 @@ fn pod_grace(pod: &Value, options: &DeleteOptions) -> i64 {
     pod["metadata"]["deletionGracePeriodSeconds"].as_i64().map_or(wanted, |given| given.min(wanted))
 }
 
-fn mark(object: &mut Value, grace: i64) {
+fn mark(object: &mut Value, grace: Option<i64>) {
     let meta = &mut object["metadata"];
     let given = meta["deletionGracePeriodSeconds"].as_i64();
-    if meta.get("deletionTimestamp").is_some() && given == Some(grace) {
+    if meta.get("deletionTimestamp").is_some() && given == grace {
         return;
     }
-    let when = Timestamp::now().checked_add(grace.seconds());
+    let when = Timestamp::now().checked_add(grace.unwrap_or_default().seconds());
     meta["deletionTimestamp"] = match when {
         Ok(when) => when.strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into(),
         Err(_) => now().into(),
     };
-    meta["deletionGracePeriodSeconds"] = json!(grace);
+    if let Some(grace) = grace {
+        meta["deletionGracePeriodSeconds"] = json!(grace);
+    }
 }

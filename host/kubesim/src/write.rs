@@ -232,11 +232,12 @@ impl State {
         if by.dry_run {
             return Ok(object.into());
         }
-        let stored = self.put(what, object)?;
-        if is_finished(&kind, &stored) {
-            return self.remove(what, key);
+        if is_finished(&kind, &object) {
+            // It goes as it was stored; only the answer knows of the last change.
+            self.remove(what, key)?;
+            return Ok(object.into());
         }
-        Ok(stored)
+        self.put(what, object)
     }
 
     /// Settles namespace and name of a new object.

@@ -25,7 +25,7 @@ pub fn check(kind: &Kind, key: &Key, old: Option<&Value>, object: &Value) -> Vec
 
 fn check_name(kind: &Kind, name: &str) -> Option<String> {
     if kind.resource == kinds::NAMESPACES {
-        names::label(name)
+        names::undotted_label(name)
     } else if kind.resource == kinds::SERVICES {
         names::service(name)
     } else {

@@ -14,6 +14,11 @@ pub fn label(name: &str) -> Option<String> {
     too_long(name, 63).or_else(|| (!is_label(name)).then(|| LABEL.to_owned()))
 }
 
+/// What is wrong with a label that people may take for a subdomain.
+pub fn undotted_label(name: &str) -> Option<String> {
+    if name.contains('.') { Some("must not contain dots".into()) } else { label(name) }
+}
+
 /// What is wrong with the name of a Service.
 pub fn service(name: &str) -> Option<String> {
     let alphabetic = name.starts_with(|c: char| c.is_ascii_lowercase());

@@ -92,7 +92,7 @@ impl Hub {
             ("NAMESPACE_PREFIX", &self.prefix),
             ("KUBECONFIG", kubeconfig.to_str().unwrap()),
             ("PLUGIN_DIR", plugins.to_str().unwrap()),
-            ("PLUGIN_CACHE_DIR", concat!(env!("CARGO_TARGET_TMPDIR"), "/plugins")),
+            ("PLUGIN_CACHE_DIR", concat!(env!("CARGO_TARGET_TMPDIR"), "/compiled-plugins")),
             ("HEARTBEAT_INTERVAL", "1s"),
         ];
         let shared = self.settings.iter().map(|(name, value)| (*name, value.as_str()));

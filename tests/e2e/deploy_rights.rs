@@ -1,7 +1,7 @@
 //! What `deploy/` allows a regional plane is what it needs, and no more: kube-apiserver's own record of a plane that
 //! does everything it ever does, against the rules of the chart.
 
-use std::{collections::BTreeSet, fmt, path::Path};
+use std::collections::BTreeSet;
 
 use k8s_openapi::api::{apps::v1::StatefulSet, core::v1::Secret};
 use kube::{
@@ -12,12 +12,12 @@ use senren_api::v1::ResourceStatus;
 use senren_tests::{
     database,
     real::{
-        Real,
+        PATIENCE, Real,
         account::{api_of, manifests},
-        kubernetes,
+        audit::Right,
     },
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 const REGION: &str = "aws:us-east-1";
 
@@ -36,35 +36,19 @@ const UNSEEN: &[(&str, &str, &[&str], &str)] = &[
 ];
 const ALL: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
 
-/// A verb on a resource of a group.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Right {
-    group: String,
-    resource: String,
-    verb: String,
-}
-
-impl fmt::Display for Right {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}.{}", self.verb, self.resource, self.group)
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "real engines: make e2e"]
 async fn a_plane_needs_every_right_it_has_and_has_every_right_it_needs() {
     let mut real = Real::start(&[REGION]).await;
     live(&mut real).await;
 
-    let user = real.regions[REGION].account.user();
-    let log = kubernetes(0).with_file_name("audit.log");
-    let (used, refused) = used(&log, &user);
-    assert!(refused.is_empty(), "{user} was refused: {refused:#?}");
+    // What it was refused fails any test, see `Account`.
+    let used = real.regions[REGION].account.record().expect("this cluster has tests/cluster/audit.yaml").used;
     let granted = granted(&real.prefix);
     let unseen: BTreeSet<&Right> = granted.iter().filter(|right| !used.contains(right)).collect();
     let reasoned: BTreeSet<Right> = UNSEEN
         .iter()
-        .flat_map(|(group, resource, verbs, _)| verbs.iter().map(|verb| right(group, resource, verb)))
+        .flat_map(|(group, resource, verbs, _)| verbs.iter().map(|verb| Right::new(group, resource, verb)))
         .collect();
     let idle: Vec<String> =
         unseen.iter().filter(|right| !reasoned.contains(right)).map(ToString::to_string).collect();
@@ -131,37 +115,7 @@ async fn until(reached: impl AsyncFn() -> bool) {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(senren_tests::real::PATIENCE, polled).await.expect("in time");
-}
-
-/// What a user did, and what it was refused, by the log of kube-apiserver.
-fn used(log: &Path, user: &str) -> (BTreeSet<Right>, Vec<String>) {
-    let text = std::fs::read_to_string(log).unwrap_or_else(|error| {
-        panic!("{}: {error}; a cluster that tests/cluster/start started has its log there", log.display())
-    });
-    let (mut used, mut refused) = (BTreeSet::new(), vec![]);
-    // The last line may be half written.
-    let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    for event in events.filter(|event| event["user"]["username"] == user) {
-        if event["annotations"]["authorization.k8s.io/decision"] != "allow" {
-            refused.push(format!("{} {}", event["verb"], event["requestURI"]));
-        }
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let object = &event["objectRef"];
-        // Of custom resources, the rules name none.
-        let resource = match (object["apiGroup"].as_str(), object["subresource"].as_str()) {
-            (Some("senren.io"), _) => "*".to_owned(),
-            (_, Some(subresource)) => format!("{}/{subresource}", text(&object["resource"])),
-            (_, None) => text(&object["resource"]),
-        };
-        let verb = text(&event["verb"]);
-        // A server-side apply of what is not there needs both.
-        if verb == "patch" && event["responseStatus"]["code"] == 201 {
-            used.insert(right(&text(&object["apiGroup"]), &resource, "create"));
-        }
-        used.insert(right(&text(&object["apiGroup"]), &resource, &verb));
-    }
-    (used, refused)
+    tokio::time::timeout(PATIENCE, polled).await.expect("in time");
 }
 
 /// What the chart's roles allow, wherever they do.
@@ -175,13 +129,9 @@ fn granted(prefix: &str) -> BTreeSet<Right> {
         };
         for group in all("apiGroups") {
             for resource in all("resources") {
-                granted.extend(all("verbs").iter().map(|verb| right(&group, &resource, verb)));
+                granted.extend(all("verbs").iter().map(|verb| Right::new(&group, &resource, verb)));
             }
         }
     }
     granted
-}
-
-fn right(group: &str, resource: &str, verb: &str) -> Right {
-    Right { group: group.into(), resource: resource.into(), verb: verb.into() }
 }

@@ -36,7 +36,7 @@ async fn check(type_name: &str, cr: &str, port: u32, stages: &[Stage]) {
         real.apply(&[database("db", type_name, &REGIONS, stage.spec.clone())]).await;
         let what = format!("revision {revision} of {type_name} is ready everywhere: {}", stage.spec);
         let ready = |status: &ResourceStatus| {
-            status.ready && (status.generation, status.observed_generation) == (revision, revision)
+            status.ready && status.phase == "Ready" && status.observed_generation == revision
         };
         for status in real.until(&what, |all| all.len() == REGIONS.len() && all.iter().all(ready)).await {
             let region = &real.regions[&status.region];

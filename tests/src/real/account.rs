@@ -15,19 +15,20 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::PATIENCE;
+use super::{PATIENCE, audit::Record};
 
 /// What the chart calls it.
 const NAME: &str = "senren-regional";
 const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/manifests/regional.yaml");
 
-/// The identity of one plane in one cluster.
+/// The identity of one plane in one cluster. A test fails in which it is refused anything.
 pub struct Account {
     /// The namespace that it lives in.
     pub namespace: String,
     /// Proves who it is, for a day.
     pub token: String,
     dir: tempfile::TempDir,
+    audit_log: PathBuf,
 }
 
 impl Account {
@@ -45,7 +46,8 @@ impl Account {
             applied.unwrap_or_else(|error| panic!("{} {name}: {error}", object["kind"]));
         }
         let token = token(admin, &namespace).await;
-        let account = Self { namespace, token, dir: tempfile::tempdir().expect("a directory") };
+        let dir = tempfile::tempdir().expect("a directory");
+        let account = Self { namespace, token, dir, audit_log: kubeconfig.with_file_name("audit.log") };
         account.write_kubeconfig(kubeconfig);
         account.until_bound(admin).await;
         account
@@ -59,6 +61,11 @@ impl Account {
     /// As kube-apiserver calls it.
     pub fn user(&self) -> String {
         format!("system:serviceaccount:{}:{NAME}", self.namespace)
+    }
+
+    /// What it did so far. `None`: the cluster is one that writes no record.
+    pub fn record(&self) -> Option<Record> {
+        Record::read(&self.audit_log, &self.user())
     }
 
     fn write_kubeconfig(&self, admin: &Path) {
@@ -103,6 +110,15 @@ impl Account {
             }
         };
         tokio::time::timeout(PATIENCE, bound).await.expect("the roles of deploy/manifests are bound");
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        let refused = self.record().unwrap_or_default().refused;
+        if !std::thread::panicking() {
+            assert!(refused.is_empty(), "{} needs what the chart does not allow: {refused:#?}", self.user());
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! namespace prefix of their own. No container runs in such a cluster; its [`node`] says of them that they do.
 
 pub mod account;
+pub mod audit;
 pub mod container;
 mod kubelet;
 mod node;
@@ -22,7 +23,7 @@ use tonic::transport::Channel;
 
 use crate::site::Site;
 use account::Account;
-pub use servers::{Process, kafka, kubernetes, plugins, port, spawn};
+pub use servers::{Process, binary, kafka, kubernetes, plugins, port, spawn};
 
 /// How long anything may take before a test gives up; never waited out when all is well.
 pub const PATIENCE: Duration = Duration::from_secs(90);

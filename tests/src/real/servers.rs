@@ -134,7 +134,7 @@ pub(super) fn spawn_command(name: &str, mut command: Command) -> Process {
 }
 
 /// The one binary, as `make e2e` names it, or as cargo puts it beside the tests.
-pub(super) fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     if let Some(named) = env::var_os("SENREN_BIN") {
         return named.into();
     }

@@ -116,11 +116,7 @@ fn why(status: &ResourceStatus, settled: bool) -> String {
     if status.deleting && settled {
         return String::new();
     }
-    // Why something was ready says nothing of its end, which its region has not begun.
-    if status.deleting && status.phase == "Ready" {
-        return String::new();
-    }
-    if status.ready {
+    if status.ready && !status.deleting {
         return status.endpoints.first().map(|e| format!("{}:{}", e.host, e.port)).unwrap_or_default();
     }
     match (status.reason.as_str(), status.message.lines().next().unwrap_or_default()) {

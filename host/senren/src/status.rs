@@ -30,13 +30,17 @@ pub async fn run(args: StatusArgs) -> Result<(), Failure> {
         return once(&args).await;
     }
     let mut client = Client::open(&args.connection).await?;
+    // Of one outage is told once.
+    let mut lost = false;
     loop {
-        let failure = match watch(&args, &mut client).await {
+        let failure = match watch(&args, &mut client, &mut lost).await {
             Ok(()) => Failure::new(Exit::Unreachable, "the control plane ended the watch"),
             Err(failure) if failure.exit == Exit::Unreachable => failure,
             Err(failure) => return Err(failure),
         };
-        say!("senren: {failure}\nsenren: trying again");
+        if !std::mem::replace(&mut lost, true) {
+            say!("senren: {failure}\nsenren: trying again");
+        }
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
@@ -74,7 +78,7 @@ fn text<'a>(site: &str, revision: u64, resources: impl IntoIterator<Item = &'a R
     }
 }
 
-async fn watch(args: &StatusArgs, client: &mut Client) -> Result<(), Failure> {
+async fn watch(args: &StatusArgs, client: &mut Client, lost: &mut bool) -> Result<(), Failure> {
     let request = WatchStatusRequest {
         site: args.scope.name().to_owned(),
         regions: args.regions.clone(),
@@ -82,6 +86,7 @@ async fn watch(args: &StatusArgs, client: &mut Client) -> Result<(), Failure> {
     };
     let response = client.grpc.watch_status(request).await.map_err(|status| client.failure(&status))?;
     let mut events = response.into_inner();
+    *lost = false;
     let live = args.output == Output::Table && std::io::stdout().is_terminal();
     let mut screen = Screen { site: args.scope.name().to_owned(), ..Screen::default() };
     let mut frames = tokio::time::interval(FRAME);

@@ -129,10 +129,6 @@ fn one_line(text: &str) -> String {
 
 /// Reason and message, one line.
 pub fn why(resource: &Resource) -> String {
-    // Why something was ready says nothing of its end, which its region has not begun.
-    if resource.deleting && resource.phase == "Ready" {
-        return String::new();
-    }
     let message = one_line(&resource.message);
     match (resource.reason.as_str(), message.as_str()) {
         (reason, "") => reason.to_owned(),

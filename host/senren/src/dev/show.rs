@@ -125,16 +125,24 @@ pub fn verdict(proofs: &Results) -> Result<(), Failure> {
         let message = format!("{failed} of {} databases could not be proven", proven + failed);
         return Err(Failure::new(Exit::Failed, message));
     }
-    let slowest = proofs.iter().map(|found| found.after).max().unwrap_or_default();
-    let mut text = format!("{} proven, the last one {} after the apply", databases(proven), seconds(slowest));
-    if other > 0 {
-        text += &format!("; {other} more cannot be from here, see above");
-    }
-    output::print(&text)
+    let proofs = proofs.iter().filter(|found| matches!(found.finding, Finding::Proven(_)));
+    let last = seconds(proofs.map(|found| found.after).max().unwrap_or_default());
+    output::print(&match (proven, other) {
+        (0, 0) => "there is no database to prove".to_owned(),
+        (0, other) => format!("none of {} can be proven here, see above", databases(other)),
+        (1, 0) => format!("1 database is proven, {last} after the apply"),
+        (proven, 0) => format!("{} are proven, the last one {last} after the apply", databases(proven)),
+        (proven, other) => {
+            let all = databases(proven + other);
+            format!(
+                "{proven} of {all} are proven, the last one {last} after the apply; the others can't be here, see above"
+            )
+        }
+    })
 }
 
 fn databases(count: usize) -> String {
-    if count == 1 { "1 database is".into() } else { format!("{count} databases are") }
+    if count == 1 { "1 database".into() } else { format!("{count} databases") }
 }
 
 fn seconds(duration: Duration) -> String {

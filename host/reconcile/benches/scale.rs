@@ -35,6 +35,10 @@ const CHANGES: usize = 100;
 const RESYNC: Duration = Duration::from_secs(2);
 const ROUNDS: u32 = 10;
 
+/// As in the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     let redis = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins/redis");
     let wasm = fs::read(senren_plugin_build::component(&redis).unwrap()).unwrap();

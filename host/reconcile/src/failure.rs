@@ -105,6 +105,14 @@ impl Failure {
         }
     }
 
+    /// As [`Self::reason`], for a metric's label: a plugin's own words are as many as it likes.
+    pub(crate) fn outcome(&self) -> &str {
+        match self {
+            Failure::Plugin(CallError::Fault(_)) => "PluginFault",
+            other => other.reason(),
+        }
+    }
+
     /// Whether and how trying again can help.
     pub fn retry(&self) -> Retry {
         match self {

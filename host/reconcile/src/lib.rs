@@ -49,7 +49,7 @@ pub use crate::{
     failure::{Failure as ReconcileError, Retry},
     kind::{ApiKind, InvalidKind, ObjectId},
     observe::Observed,
-    reconcile::{Reconciler, Recorder, Surroundings},
+    reconcile::{Journal, Reconciler, Recorder, Surroundings},
 };
 
 /// What an operator decides about reconciling in a region.

@@ -61,6 +61,8 @@ pub const FINALIZER: &str = "senren.io/reconcile";
 
 /// ConfigMap in the plane's own namespace that names the region and cluster it belongs to.
 pub const CLAIM_CONFIG_MAP: &str = "senren-claim";
+/// Lease in the plane's own namespace of the replica that works.
+pub const LEASE: &str = "senren-plane";
 /// ConfigMap in the plane's own namespace that keeps the version and content hash last taken in.
 pub const STATE_CONFIG_MAP: &str = "senren-state";
 

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use async_trait::async_trait;
 use jiff::Timestamp;
 use kube::{Api, Client, api::DynamicObject};
 use parking_lot::{Mutex, RwLock};
@@ -27,6 +28,7 @@ use crate::{
     observe::{Observed, kinds_of},
     resource::{CustomResource, Key, api_resource},
     rest, secrets,
+    status::Status,
     step::{Memo, Step},
 };
 
@@ -34,6 +36,13 @@ use crate::{
 pub trait Recorder: Send + Sync {
     /// `input` was answered so. Called on the path of the step: it must not wait.
     fn record(&self, input: &wit::Input, answer: &Result<wit::Outcome, CallError>);
+}
+
+/// Is told what the status of a resource says before another takes its place.
+#[async_trait]
+pub trait Journal: Send + Sync {
+    /// Returns when `resource`, of that type, need no longer be read to know it. Must not fail, and not wait for ever.
+    async fn keep(&self, type_name: &str, resource: &DynamicObject);
 }
 
 /// What a reconciler takes from its surroundings besides the Kubernetes API; a test or a replay brings its own.
@@ -57,6 +66,7 @@ pub struct Reconciler {
     settings: Settings,
     plugins: Plugins,
     surroundings: Surroundings,
+    journal: Option<Arc<dyn Journal>>,
     kube: Kube,
     cache: Arc<Cache>,
     asks: Asks,
@@ -95,12 +105,19 @@ impl Reconciler {
             settings,
             plugins,
             surroundings,
+            journal: None,
             kube: Kube::new(client, cache.clone()),
             cache,
             plane_labels,
             types: RwLock::default(),
             memos: Mutex::default(),
         }
+    }
+
+    /// With somebody who keeps what statuses said.
+    #[must_use]
+    pub fn with_journal(self, journal: Arc<dyn Journal>) -> Self {
+        Self { journal: Some(journal), ..self }
     }
 
     /// What the operator decided.
@@ -134,6 +151,18 @@ impl Reconciler {
 
     pub(crate) fn now(&self) -> Timestamp {
         self.surroundings.clock.now()
+    }
+
+    /// Replaces the status of `resource`, once the one before is kept.
+    pub(crate) async fn write_status(
+        &self,
+        resource: &mut CustomResource,
+        status: &Status,
+    ) -> Result<(), Failure> {
+        if let Some(journal) = &self.journal {
+            journal.keep(&resource.key.type_name, &resource.object).await;
+        }
+        self.kube.write_status(resource, status).await
     }
 
     /// Calls the plugin's `reconcile`, and has it recorded.
@@ -234,7 +263,8 @@ impl Reconciler {
             Some(memo) => drop(self.memos.lock().insert(key.clone(), memo)),
             None => self.asks.forget(&key),
         }
-        let outcome = result.as_ref().map_or_else(|failure| failure.reason().to_owned(), |_| "ok".to_owned());
+        let outcome =
+            result.as_ref().map_or_else(|failure| failure.outcome().to_owned(), |_| "ok".to_owned());
         metrics::counter!("senren_reconciles_total", "type" => key.type_name.clone(), "outcome" => outcome)
             .increment(1);
         metrics::histogram!("senren_reconcile_seconds", "type" => key.type_name).record(started.elapsed());

@@ -265,7 +265,7 @@ impl<'a> Step<'a> {
         if self.status.phase.is_empty() {
             self.status.phase = "Pending".into();
         }
-        self.reconciler.kube().write_status(&mut self.resource, &self.status).await
+        self.reconciler.write_status(&mut self.resource, &self.status).await
     }
 
     async fn apply(&mut self, children: &[Guarded]) -> Result<Change, Failure> {
@@ -325,7 +325,7 @@ impl<'a> Step<'a> {
         }
         let written = match self.status.same_as(&self.resource.status) {
             true => Ok(()),
-            false => kube.write_status(&mut self.resource, &self.status).await,
+            false => self.reconciler.write_status(&mut self.resource, &self.status).await,
         };
         events::publish(kube, &self.resource, &self.memo.said, &self.said, now).await;
         self.memo.said = std::mem::take(&mut self.said);

@@ -9,10 +9,13 @@ use kube::{Api, api::PostParams};
 use senren_api::RegionId;
 use senren_reconcile::names;
 
-use crate::cluster::{self, Cluster, WriteError};
+use crate::{
+    OpenError,
+    cluster::{self, Cluster, WriteError},
+};
 
 /// Claims the cluster, or finds that it is ours already. Returns the cluster's uid.
-pub(crate) async fn claim(cluster: &Cluster) -> Result<String, ClaimError> {
+pub(crate) async fn claim(cluster: &Cluster) -> Result<String, OpenError> {
     let cluster_uid = cluster_uid(cluster).await?;
     let namespace = names::system_namespace(&cluster.prefix);
     let api: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), &namespace);
@@ -20,8 +23,8 @@ pub(crate) async fn claim(cluster: &Cluster) -> Result<String, ClaimError> {
         Some(claimed) => claimed,
         None => {
             cluster.ensure_namespace_named(&namespace, None).await.map_err(|error| match error {
-                WriteError::Refused { message, .. } => ClaimError::Refused(message),
-                WriteError::Failed(message) => ClaimError::Failed(anyhow::anyhow!(message)),
+                WriteError::Refused { message, .. } => OpenError::Refused(message),
+                WriteError::Failed(message) => OpenError::Failed(anyhow::anyhow!(message)),
             })?;
             // Whoever creates it first has it; there is nothing to take over afterwards.
             match api.create(&PostParams::default(), &wanted(cluster, &cluster_uid)).await {
@@ -53,17 +56,6 @@ fn wanted(cluster: &Cluster, cluster_uid: &str) -> ConfigMap {
     }
 }
 
-/// Why a cluster can't be claimed.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ClaimError {
-    /// It is another's. For good.
-    #[error("{0}")]
-    Refused(String),
-    /// It could not be found out.
-    #[error(transparent)]
-    Failed(#[from] anyhow::Error),
-}
-
 async fn cluster_uid(cluster: &Cluster) -> anyhow::Result<String> {
     let api: Api<Namespace> = Api::all(cluster.client.clone());
     let namespace =
@@ -74,20 +66,20 @@ async fn cluster_uid(cluster: &Cluster) -> anyhow::Result<String> {
     }
 }
 
-fn check(claim: &ConfigMap, region: &RegionId, cluster_uid: &str, namespace: &str) -> Result<(), ClaimError> {
+fn check(claim: &ConfigMap, region: &RegionId, cluster_uid: &str, namespace: &str) -> Result<(), OpenError> {
     let said = |key: &str| claim.data.as_ref().and_then(|data| data.get(key)).map_or("", String::as_str);
     let (owner, owned) = (said("region"), said("clusterUid"));
     let name = names::CLAIM_CONFIG_MAP;
     let remove = format!("kubectl -n {namespace} delete configmap {name}");
     if owner != region.as_str() {
-        return Err(ClaimError::Refused(format!(
+        return Err(OpenError::Refused(format!(
             "this cluster belongs to region {owner:?}, says ConfigMap {namespace}/{name}, and this plane is region \
              {region}. If REGION_ID is wrong, correct it. If two planes are to share the cluster, give this one \
              another NAMESPACE_PREFIX. If the other plane is gone for good, run `{remove}`"
         )));
     }
     if owned != cluster_uid {
-        return Err(ClaimError::Refused(format!(
+        return Err(OpenError::Refused(format!(
             "ConfigMap {namespace}/{name} claims cluster {owned:?} for region {region}, but this cluster is \
              {cluster_uid}: it is a copy of another one, where a plane of this region may be running. If none is, \
              run `{remove}`"

@@ -59,6 +59,16 @@ pub struct RegionConfig {
     )]
     pub concurrency: usize,
 
+    /// How long the Lease of the replica that works lasts without being renewed: so long after that has gone without a
+    /// word, another takes over. It is renewed five times as often.
+    #[arg(long, env = "LEASE_DURATION", default_value = "15s", value_parser = lease_duration, value_name = "TIME")]
+    pub lease_duration: Duration,
+
+    /// PostgreSQL of this region's own: postgres://user:password@host:5432/database. Optional; with it, every change of
+    /// a status is committed before it is reported, and a crash loses none.
+    #[arg(long, env = "REGIONAL_DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    pub regional_database_url: Option<String>,
+
     /// Nothing to set: where the plane says whether it is ready.
     #[arg(skip)]
     pub readiness: Readiness,
@@ -81,6 +91,8 @@ impl RegionConfig {
             heartbeat_interval: Duration::from_secs(10),
             resync_interval: Duration::from_secs(600),
             concurrency: 16,
+            lease_duration: Duration::from_secs(15),
+            regional_database_url: None,
             readiness: Readiness::default(),
             plugins: Plugins::default(),
         }
@@ -107,6 +119,13 @@ fn duration(text: &str) -> Result<Duration, String> {
         .and_then(|duration| Duration::try_from(duration).ok())
         .filter(|duration| *duration >= Duration::from_millis(100))
         .ok_or_else(|| "write a time of at least 100ms, like 10s, 5m or 1h30m".to_owned())
+}
+
+fn lease_duration(text: &str) -> Result<Duration, String> {
+    let allowed = Duration::from_secs(1)..=Duration::from_secs(600);
+    duration(text).ok().filter(|duration| allowed.contains(duration)).ok_or_else(|| {
+        "write a time from 1s to 10m, like 15s; below 5s an API server that is busy for a moment costs the Lease".into()
+    })
 }
 
 /// With a site name of 40 characters, the namespace must remain a DNS label.
@@ -160,6 +179,8 @@ mod tests {
         check(&["--plugin-config", r#"{"redis": 1}"#], Err("\"redis\" must be a JSON object"));
         check(&["--heartbeat-interval", "1"], Err("like 10s"));
         check(&["--namespace-prefix", "Senren"], Err("lower-case letters"));
+        check(&["--lease-duration", "2m"], Ok(()));
+        check(&["--lease-duration", "500ms"], Err("from 1s to 10m"));
         check(&["--allowed-kinds", "apps/v1/StatefulSet,v1/ConfigMap"], Ok(()));
         check(&["--allowed-kinds", "StatefulSet"], Err("is not a kind"));
         check(&["--region-id", "aws"], Err("cloud:region"));

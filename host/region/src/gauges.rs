@@ -12,6 +12,9 @@ use crate::cr::Cr;
 /// Type and phase.
 type Class = (String, String);
 
+/// What a phase may be; see `state.proto`.
+const PHASES: [&str; 7] = ["Pending", "Creating", "Updating", "Ready", "Degraded", "Failed", "Deleting"];
+
 /// See the module. Remembers what it has shown, because a gauge that nobody sets any more keeps its value.
 #[derive(Debug, Default)]
 pub(crate) struct Gauges {
@@ -30,7 +33,12 @@ impl Gauges {
         let mut counts: BTreeMap<Class, u32> = BTreeMap::new();
         for cr in crs {
             let phase = cr.status.as_ref().map_or("", |status| status.phase.as_str());
-            let phase = if phase.is_empty() { "Pending" } else { phase };
+            let phase = match phase {
+                "" => "Pending",
+                phase if PHASES.contains(&phase) => phase,
+                // A plugin's own words are as many as it likes.
+                _ => "Other",
+            };
             *counts.entry((cr.type_name.clone(), phase.to_owned())).or_default() += 1;
         }
         let mut shown = self.shown.lock();

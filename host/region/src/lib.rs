@@ -10,7 +10,8 @@
 //! - nothing is deleted but by a state that covers it, and only what carries our region's label and a uid that the
 //!   control plane gave;
 //! - with the bus gone, whatever is there goes on being reconciled, and what remains to be said is said later;
-//! - a restart needs nothing but Kubernetes and the topic.
+//! - a restart needs nothing but Kubernetes and the topic;
+//! - of several replicas one works, the others stand by; one that works no longer writes nothing.
 
 mod board;
 mod claim;
@@ -19,12 +20,16 @@ mod config;
 mod cr;
 mod crs;
 mod desired;
+mod fence;
 mod gauges;
 mod inbox;
+mod lease;
 mod memory;
+mod outbox;
 mod plane;
 mod plugins;
 mod problems;
+mod replica;
 mod retry;
 mod roll;
 mod traces;
@@ -37,9 +42,9 @@ pub mod report;
 use std::{future::Future, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use futures::{StreamExt as _, stream::FuturesUnordered};
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use senren_bus::Bus;
-use senren_engine::{Engine, Plugins};
+use senren_engine::Engine;
 use senren_reconcile::Reconciler;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -49,6 +54,8 @@ pub use config::{PluginConfig, RegionConfig};
 pub use plane::{OpenError, Plane};
 pub use plugins::manifest::Manifest;
 
+use claim::claim;
+use cluster::Cluster;
 use heartbeat::Confirmed;
 use inbox::Inbox;
 use plugins::Shelf;
@@ -86,16 +93,39 @@ async fn run_parts(
 ) -> anyhow::Result<()> {
     config.readiness.wait(CLUSTER, "it is not claimed yet");
     config.readiness.wait(STATE_TOPIC, "it is not read to its end yet");
-    let mut shelf = Shelf::open(&engine, &config).await;
+    let cluster = Cluster::new(client, config.region_id.clone(), config.namespace_prefix.clone());
+    match until_open(&config, &shutdown, || claim(&cluster).boxed()).await? {
+        Some(_) => replica::run(&config, &cluster, &bus, &engine, &shutdown).await,
+        None => Ok(()),
+    }
+}
+
+/// Is the plane, until `shutdown`.
+async fn serve(
+    config: RegionConfig,
+    client: kube::Client,
+    bus: Arc<dyn Bus>,
+    engine: &Engine,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let mut shelf = Shelf::open(engine, &config).await;
     let plugins = config.plugins.clone();
     plugins.swap(shelf.set());
-    let Some(plane) = open(&config, &client, &bus, &plugins, &shutdown).await? else { return Ok(()) };
+    let open = || Plane::open(config.clone(), client.clone(), Arc::clone(&bus), plugins.clone()).boxed();
+    let Some(plane) = until_open(&config, &shutdown, open).await? else { return Ok(()) };
     plane.config.readiness.ready(CLUSTER);
     shelf.tell(&plane);
     // Whoever drops this instead of waiting stops the watches, too.
     let _watches = plane.watches.stop.clone().drop_guard();
     let mut tasks = JoinSet::new();
-    let reconciler = Arc::new(Reconciler::new(client, plugins, config.reconcile_settings()));
+    let resumed = report::resume(&plane).await;
+    plane.database_away(resumed.as_ref().err().cloned());
+    let reconciler = Reconciler::new(client, plugins, config.reconcile_settings());
+    let reconciler = match plane.outbox.lasts() {
+        true => reconciler.with_journal(plane.clone()),
+        false => reconciler,
+    };
+    let reconciler = Arc::new(reconciler);
     // Knows by itself how to end: with the steps that have begun.
     tasks.spawn(senren_reconcile::run(reconciler, shutdown.clone()).in_current_span());
     spawn(&mut tasks, &shutdown, beat(Arc::clone(&plane)));
@@ -106,6 +136,7 @@ async fn run_parts(
     spawn(&mut tasks, &shutdown, take_in(Arc::clone(&plane), inbox));
     spawn(&mut tasks, &shutdown, conclude(Arc::clone(&plane)));
     spawn(&mut tasks, &shutdown, report(Arc::clone(&plane)));
+    spawn(&mut tasks, &shutdown, tend(Arc::clone(&plane), resumed.is_ok()));
     spawn(&mut tasks, &shutdown, resync(Arc::clone(&plane)));
     tracing::info!("the regional plane is up");
     while let Some(ended) = tasks.join_next().await {
@@ -128,19 +159,16 @@ fn spawn(
     tasks.spawn(part.in_current_span());
 }
 
-/// Opens the plane as soon as the Kubernetes API lets it. `None`: shut down before that.
-async fn open(
+/// Tries until the Kubernetes API lets it. `None`: shut down before that.
+async fn until_open<'a, T>(
     config: &RegionConfig,
-    client: &kube::Client,
-    bus: &Arc<dyn Bus>,
-    plugins: &Plugins,
     shutdown: &CancellationToken,
-) -> anyhow::Result<Option<Arc<Plane>>> {
+    open: impl Fn() -> BoxFuture<'a, Result<T, OpenError>>,
+) -> anyhow::Result<Option<T>> {
     for failures in 0.. {
-        let opening = Plane::open(config.clone(), client.clone(), Arc::clone(bus), plugins.clone());
-        match shutdown.run_until_cancelled(opening).await {
+        match shutdown.run_until_cancelled(open()).await {
             None => return Ok(None),
-            Some(Ok(plane)) => return Ok(Some(plane)),
+            Some(Ok(opened)) => return Ok(Some(opened)),
             Some(Err(OpenError::Refused(message))) => anyhow::bail!(message),
             Some(Err(OpenError::Failed(error))) => {
                 config.readiness.wait(CLUSTER, format!("{error:#}"));
@@ -224,6 +252,22 @@ async fn report(plane: Arc<Plane>) {
                 }
             },
         }
+    }
+}
+
+/// Keeps the region's database as it should be. `resumed`: what an earlier process left there is taken up.
+async fn tend(plane: Arc<Plane>, mut resumed: bool) {
+    let mut failures = 0;
+    loop {
+        if failures > 0 || !resumed {
+            tokio::time::sleep(backoff(failures)).await;
+        } else {
+            plane.outbox.unswept().await;
+        }
+        let tended = if resumed { report::sweep(&plane).await } else { report::resume(&plane).await };
+        resumed |= tended.is_ok();
+        failures = if tended.is_ok() { 0 } else { failures + 1 };
+        plane.database_away(tended.err());
     }
 }
 

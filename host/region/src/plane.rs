@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 use crate::{
     RegionConfig,
     board::Board,
-    claim::{ClaimError, claim},
+    claim::claim,
     cluster::Cluster,
     cr::Cr,
     crs::{self, Crs, Seen},
@@ -30,6 +30,7 @@ use crate::{
     gauges::Gauges,
     intake::{Trouble, Verdicts, Work},
     memory::{Known, Memory, Snapshot},
+    outbox::Outbox,
     problems::Problems,
     report::Said,
     retry::Retries,
@@ -63,6 +64,7 @@ pub struct Plane {
     pub(crate) poked: Notify,
     pub(crate) board: Board,
     pub(crate) said: Said,
+    pub(crate) outbox: Outbox,
     pub(crate) problems: Problems,
     /// What is not as it should be about a type that is served.
     pub(crate) notices: Mutex<BTreeMap<String, String>>,
@@ -94,11 +96,10 @@ impl Plane {
         plugins: Plugins,
     ) -> Result<Arc<Self>, OpenError> {
         let (region, prefix) = (config.region_id.clone(), config.namespace_prefix.clone());
+        let outbox = Outbox::new(config.regional_database_url.as_deref(), region.as_str())
+            .map_err(|error| OpenError::Refused(format!("{error:#}")))?;
         let cluster = Cluster::new(client, region.clone(), prefix.clone());
-        let cluster_uid = claim(&cluster).await.map_err(|error| match error {
-            ClaimError::Refused(message) => OpenError::Refused(message),
-            ClaimError::Failed(error) => OpenError::Failed(error),
-        })?;
+        let cluster_uid = claim(&cluster).await?;
         let problems = Problems::default();
         install(&cluster, &plugins, &problems).await?;
         for (type_name, served) in plugins.current().iter() {
@@ -129,6 +130,7 @@ impl Plane {
             poked: Notify::new(),
             board: Board::default(),
             said: Said::default(),
+            outbox,
             problems,
             notices: Mutex::default(),
             traces: Traces::default(),

@@ -19,10 +19,17 @@ const SHOWN: usize = 50;
 impl Problems {
     /// There is this problem with `subject`, in place of the one before.
     pub fn set(&self, subject: &str, problem: String) {
+        self.is_news(subject, problem);
+    }
+
+    /// As [`Self::set`]. True: nobody knew of it.
+    pub fn is_news(&self, subject: &str, problem: String) -> bool {
         let before = self.by_subject.lock().insert(subject.to_owned(), problem.clone());
-        if before.as_ref() != Some(&problem) {
+        let news = before.as_ref() != Some(&problem);
+        if news {
             self.changed.notify_one();
         }
+        news
     }
 
     /// There is no problem with `subject` any more.

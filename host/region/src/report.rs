@@ -1,6 +1,7 @@
 //! The way back: what the region observes of each resource, on the status topic.
 //!
-//! What is published until it is acknowledged is always the latest; nothing is queued but names. A report is about
+//! What is published until it is acknowledged is always the latest; what comes before it waits in [`crate::outbox`],
+//! where the region has a database. A report is about
 //! the generation that reconciling has looked at (`status.senrenGeneration`), never about one that was merely
 //! written down, so a `Ready` of the old spec is never taken for one of the new.
 //!
@@ -20,12 +21,15 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use async_trait::async_trait;
+use kube::api::DynamicObject;
 use parking_lot::Mutex;
 use senren_api::{
     ResourceKey,
     v1::{Condition, Endpoint, ResourceReport, StatusReport, status_report::Body},
 };
 use senren_bus::{BusError, codec};
+use senren_reconcile::Journal;
 use senren_telemetry::trace;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -59,6 +63,16 @@ impl Said {
     }
 }
 
+/// Takes up what an earlier process had to say, where the region has a database. The error says why it can't be had.
+pub async fn resume(plane: &Plane) -> Result<(), String> {
+    plane.outbox.open().await.map(|keys| plane.board.mark(keys))
+}
+
+/// Deletes what was acknowledged from the region's database, where there is one.
+pub async fn sweep(plane: &Plane) -> Result<(), String> {
+    plane.outbox.sweep().await
+}
+
 /// Publishes what there is to say about one resource. False: there is nothing to say about any.
 pub async fn report_next(plane: &Plane) -> Result<bool, BusError> {
     match plane.board.take() {
@@ -81,46 +95,65 @@ pub(crate) async fn publish_due(plane: &Plane, due: Due) -> Result<(), BusError>
 
 /// The uids of one name share a key on the topic, so the one that is desired comes last.
 async fn say(plane: &Plane, key: &ResourceKey) -> Result<(), BusError> {
-    let mut spoken = false;
+    let mut spoken = publish_waiting(plane, key).await?;
     for known in plane.roll.leaving(key) {
         if plane.has_cr(&known) || plane.is_desired(&known) == Some(true) {
             continue;
         }
-        publish(plane, key, farewell(&known)).await?;
+        plane.keep(key, || Some(farewell(&known)), true).await;
+        spoken |= publish_waiting(plane, key).await?;
         plane.roll.forget(&known);
-        spoken = true;
     }
     for report in reports(plane, key) {
         if spoken || !plane.said.is(&report) {
-            publish(plane, key, report).await?;
-            spoken = true;
+            let read = || reports(plane, key).into_iter().find(|now| now.uid == report.uid);
+            plane.keep(key, read, true).await;
+            spoken |= publish_waiting(plane, key).await?;
         }
     }
     Ok(())
 }
 
-async fn publish(plane: &Plane, key: &ResourceKey, report: ResourceReport) -> Result<(), BusError> {
+/// Publishes what waits, in its order. False: nothing did.
+async fn publish_waiting(plane: &Plane, key: &ResourceKey) -> Result<bool, BusError> {
+    let mut spoken = false;
+    while let Some(waiting) = plane.outbox.next(key) {
+        if let Some(report) = waiting.report() {
+            publish(plane, key, &waiting.message, report).await?;
+        }
+        plane.outbox.acknowledged(key, &waiting);
+        spoken = true;
+    }
+    Ok(spoken)
+}
+
+async fn publish(
+    plane: &Plane,
+    key: &ResourceKey,
+    message: &StatusReport,
+    report: ResourceReport,
+) -> Result<(), BusError> {
     let span = plane.traces.span(
         key,
         || tracing::info_span!("report", resource = %key, generation = report.generation, phase = report.phase),
     );
     let ends = report.deleted || report.ready && report.phase == "Ready";
-    send(plane, report, trace::of(&span)).instrument(span).await?;
+    send(plane, message, &report, trace::of(&span)).instrument(span).await?;
+    plane.said.note(report);
     if ends {
         plane.traces.end(key);
     }
     Ok(())
 }
 
-async fn send(plane: &Plane, report: ResourceReport, traceparent: Option<String>) -> Result<(), BusError> {
+async fn send(
+    plane: &Plane,
+    message: &StatusReport,
+    report: &ResourceReport,
+    traceparent: Option<String>,
+) -> Result<(), BusError> {
     let begin = Instant::now();
-    let observed_at = Some(timestamp(jiff::Timestamp::now()));
-    let message = StatusReport {
-        region: plane.region.to_string(),
-        sequence: plane.next_sequence(),
-        body: Some(Body::Resource(ResourceReport { observed_at, ..report.clone() })),
-    };
-    let record = codec::encode_report(plane.bus.topics(), &message);
+    let record = codec::encode_report(plane.bus.topics(), message);
     let record = record.with_header(trace::TRACEPARENT, traceparent);
     match plane.bus.publish(record).await {
         Err(error @ BusError::TooLarge { .. }) => {
@@ -131,8 +164,55 @@ async fn send(plane: &Plane, report: ResourceReport, traceparent: Option<String>
     }
     metrics::counter!("senren_region_reports_total").increment(1);
     metrics::histogram!("senren_region_report_seconds").record(begin.elapsed());
-    plane.said.note(report);
     Ok(())
+}
+
+impl Plane {
+    /// Has a report published, after all that waits about its name. Where it can't be committed first, that is said,
+    /// and it is published all the same.
+    async fn keep(&self, key: &ResourceKey, read: impl FnOnce() -> Option<ResourceReport>, again: bool) {
+        let stamp = |report| StatusReport {
+            region: self.region.to_string(),
+            sequence: self.next_sequence(),
+            body: Some(Body::Resource(ResourceReport {
+                observed_at: Some(timestamp(jiff::Timestamp::now())),
+                ..report
+            })),
+        };
+        if let Err(why) = self.outbox.add(key, read, again, stamp).await {
+            self.database_away(Some(why));
+        }
+    }
+
+    /// Says that the region's database can't be had, or no longer that.
+    pub(crate) fn database_away(&self, why: Option<String>) {
+        const SUBJECT: &str = "regional database";
+        match why {
+            None => self.problems.clear(SUBJECT),
+            Some(why) => {
+                let words = "the region's database can't be used, so a crash may cost reports";
+                if self.problems.is_news(SUBJECT, format!("{words}: {why}")) {
+                    tracing::warn!("{words}: {why}");
+                }
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Journal for Plane {
+    async fn keep(&self, type_name: &str, resource: &DynamicObject) {
+        let cr = Cr::parse(type_name, &self.prefix, &self.region, resource.clone());
+        let Some(cr) = cr.filter(|cr| !cr.uid.is_empty() && cr.status.is_some()) else { return };
+        // The watch may be behind, and must not say later what was before this.
+        self.note(cr.clone());
+        let read = || {
+            let trouble = self.troubles.lock().get(&cr.key).cloned();
+            Some(of_cr(&cr, trouble.as_ref().filter(|trouble| trouble.uid == cr.uid)))
+        };
+        Self::keep(self, &cr.key, read, false).await;
+        self.board.mark([cr.key]);
+    }
 }
 
 /// What there is to say about a name, the desired one last.

@@ -55,7 +55,8 @@ async fn a_plugin_that_hangs_at_many_resources_holds_up_no_state() {
     resources.push(redis("good", 1));
     region.publish(2, &resources).await;
     region.until_line(1, "good 1 g1 Ready AllReady").await;
-    assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
+    // Of the others, each takes a second; they are forty.
+    assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
     region.stop().await;
 }
 

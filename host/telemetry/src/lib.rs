@@ -5,4 +5,4 @@
 mod ready;
 pub mod trace;
 
-pub use ready::Readiness;
+pub use ready::{Readiness, State};

@@ -6,28 +6,46 @@ use parking_lot::Mutex;
 
 /// Shared by a plane, which says so, and whoever asks. Clones are the same one.
 #[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<Mutex<BTreeMap<String, Option<String>>>>);
+pub struct Readiness(Arc<Mutex<BTreeMap<String, State>>>);
+
+/// How a part is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// It can do its work.
+    pub ready: bool,
+    /// In words: what it waits for, or what its work is now.
+    pub words: String,
+}
 
 impl Readiness {
     /// This part is not ready, for that reason.
     pub fn wait(&self, part: &str, reason: impl Into<String>) {
-        self.0.lock().insert(part.to_owned(), Some(reason.into()));
+        self.set(part, false, reason.into());
     }
 
     /// This part is.
     pub fn ready(&self, part: &str) {
-        self.0.lock().insert(part.to_owned(), None);
+        self.ready_as(part, "ok");
     }
 
-    /// Every part, with what it waits for.
-    pub fn parts(&self) -> Vec<(String, Option<String>)> {
-        self.0.lock().iter().map(|(part, waits)| (part.clone(), waits.clone())).collect()
+    /// This part is, in these words.
+    pub fn ready_as(&self, part: &str, words: impl Into<String>) {
+        self.set(part, true, words.into());
+    }
+
+    fn set(&self, part: &str, ready: bool, words: String) {
+        self.0.lock().insert(part.to_owned(), State { ready, words });
+    }
+
+    /// Every part, and how it is.
+    pub fn parts(&self) -> Vec<(String, State)> {
+        self.0.lock().iter().map(|(part, state)| (part.clone(), state.clone())).collect()
     }
 
     /// There are parts, and all of them are ready.
     pub fn is_ready(&self) -> bool {
         let parts = self.0.lock();
-        !parts.is_empty() && parts.values().all(Option::is_none)
+        !parts.is_empty() && parts.values().all(|state| state.ready)
     }
 }
 
@@ -43,7 +61,8 @@ mod tests {
         assert!(readiness.is_ready());
         readiness.wait("topic", "not read yet");
         assert!(!readiness.is_ready());
-        assert_eq!(readiness.parts()[1], ("topic".to_owned(), Some("not read yet".to_owned())));
+        let waits = State { ready: false, words: "not read yet".to_owned() };
+        assert_eq!(readiness.parts()[1], ("topic".to_owned(), waits));
         readiness.ready("topic");
         assert!(readiness.is_ready());
     }

@@ -60,7 +60,7 @@ impl Running {
 
     pub async fn until_line(&self, number: u8, wanted: &str) {
         let mut last = String::new();
-        for _ in 0..500 {
+        for _ in 0..1500 {
             last = self.line(number);
             if last == wanted {
                 return;

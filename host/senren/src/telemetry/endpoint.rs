@@ -38,15 +38,14 @@ impl Planes {
         self.0.lock().push((name.into(), readiness));
     }
 
-    /// What each waits for; and whether none does.
+    /// How each is; and whether all are ready.
     fn report(&self) -> (bool, String) {
         let planes = self.0.lock();
         let ready = !planes.is_empty() && planes.iter().all(|(_, readiness)| readiness.is_ready());
         let mut report = String::new();
         for (name, readiness) in planes.iter() {
-            for (part, waits) in readiness.parts() {
-                let state = waits.unwrap_or_else(|| "ok".to_owned());
-                report.push_str(&format!("{name}: {part}: {state}\n"));
+            for (part, state) in readiness.parts() {
+                report.push_str(&format!("{name}: {part}: {}\n", state.words));
             }
         }
         (ready, report)

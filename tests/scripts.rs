@@ -63,10 +63,10 @@ fn a_script_says_what_it_lacks_and_how_to_get_it() {
     check(
         "tests/cluster/start",
         &["openssl", "curl", "setpriv", "python3"],
-        &["Go 1.26", "go.dev", "KUBEBUILDER_ASSETS"],
+        &["golang-go", "go.dev", "KUBEBUILDER_ASSETS"],
     );
     check("tests/kafka/secure /tmp", &[], &["openssl", "apt-get install"]);
-    check("scripts/helm", &[], &["Helm 3", "helm.sh", "go.dev"]);
+    check("scripts/helm", &[], &["Helm 3", "helm.sh", "golang-go", "go.dev"]);
     check("scripts/python", &[], &["python3", "venv", "apt-get install"]);
     check("scripts/setup", &[], &["redis-server", "bubblewrap", "install them with your system's tools"]);
     check(

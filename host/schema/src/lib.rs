@@ -6,7 +6,8 @@
 //!
 //! Invariants:
 //! - A keyword that this crate doesn't enforce is refused when the schema is parsed: a rule that is silently
-//!   ignored is worse than none. (`format` is an annotation, `x-kubernetes-validations` is for the apiserver.)
+//!   ignored is worse than none. (`x-kubernetes-validations` are for the apiserver. A `format` that it enforces is refused
+//!   in the schema of a spec; any other is an annotation.)
 //! - All functions are pure and total: no value makes them panic, and all violations are found at once.
 //! - Whatever [`Schema::parse`] accepts, [`Schema::to_crd`] turns into something an apiserver accepts.
 //!
@@ -17,6 +18,7 @@ mod crd;
 mod node;
 mod number;
 mod parse;
+mod pattern;
 mod shape;
 mod suggest;
 mod validate;

@@ -1,6 +1,6 @@
 //! One node of a parsed schema: what [`crate::parse`] makes and everything else walks.
 
-use regex::Regex;
+use crate::pattern::Pattern;
 use serde_json::{Number, Value};
 use std::collections::BTreeMap;
 
@@ -99,7 +99,7 @@ pub(crate) struct Node {
 
     pub min_length: Option<u64>,
     pub max_length: Option<u64>,
-    pub pattern: Option<Regex>,
+    pub pattern: Option<Pattern>,
 
     /// `const` is an enum of one.
     pub enumeration: Option<Vec<Value>>,

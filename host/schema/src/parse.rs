@@ -7,11 +7,11 @@ mod rules;
 use crate::{
     EFFECTS, SchemaError,
     node::{Additional, Kind, ListType, Node},
+    pattern::Pattern,
     push_token,
     suggest::closest,
     validate::shown,
 };
-use regex::{Regex, RegexBuilder};
 use serde_json::{Map, Number, Value};
 
 /// How much is asked of a schema.
@@ -32,6 +32,36 @@ enum Place {
     /// except in the alternatives of an int-or-string.
     Condition { of_int_or_string: bool },
 }
+
+/// An API server refuses a custom resource whose string is not as its `format` says, if that is one of these, with
+/// hyphens or without.
+const ENFORCED_FORMATS: [&str; 25] = [
+    "bsonobjectid",
+    "byte",
+    "cidr",
+    "creditcard",
+    "date",
+    "datetime",
+    "duration",
+    "email",
+    "hexcolor",
+    "hostname",
+    "ipv4",
+    "ipv6",
+    "isbn",
+    "isbn10",
+    "isbn13",
+    "k8slongname",
+    "k8sshortname",
+    "mac",
+    "rgbcolor",
+    "ssn",
+    "uri",
+    "uuid",
+    "uuid3",
+    "uuid4",
+    "uuid5",
+];
 
 pub(crate) fn parse(schema: &Value, mode: Mode) -> Result<Node, SchemaError> {
     let mut parser = Parser { pointer: String::new(), mode };
@@ -77,7 +107,7 @@ impl Parser {
             || self.limits(node, keyword, value)?
             || self.conditions(node, keyword, value)?
             || self.extension(node, keyword, value)?
-            || matches!(keyword, "title" | "description" | "format" | "example" | "externalDocs");
+            || self.annotation(keyword, value)?;
         if known { Ok(()) } else { Err(self.unknown(keyword)) }
     }
 
@@ -190,6 +220,17 @@ impl Parser {
         Ok(true)
     }
 
+    /// What says something to people, and nothing to us.
+    fn annotation(&self, keyword: &str, value: &Value) -> Parsed<bool> {
+        let format = value.as_str().filter(|_| keyword == "format" && self.mode == Mode::Spec);
+        if let Some(format) = format.filter(|format| ENFORCED_FORMATS.contains(&&*format.replace('-', ""))) {
+            return Err(self.error(format!(
+                "the format {format:?} is enforced by API servers, and not here: say it by a `pattern`"
+            )));
+        }
+        Ok(matches!(keyword, "title" | "description" | "format" | "example" | "externalDocs"))
+    }
+
     fn unknown(&self, keyword: &str) -> SchemaError {
         const KNOWN: [&str; 37] = [
             "type",
@@ -262,15 +303,11 @@ impl Parser {
         self.flag(value)
     }
 
-    fn pattern(&self, value: &Value) -> Parsed<Regex> {
+    fn pattern(&self, value: &Value) -> Parsed<Pattern> {
         let text =
             value.as_str().ok_or_else(|| self.error(format!("must be a string, is {}", shown(value))))?;
-        // The limit is on what a hostile pattern such as `(.{999}){999}` may cost.
-        RegexBuilder::new(text).size_limit(1 << 20).build().map_err(|error| {
-            let reason = error.to_string();
-            let last = reason.lines().last().unwrap_or_default().trim_start_matches("error: ");
-            self.error(format!("is not a regular expression (RE2 syntax): {last}"))
-        })
+        Pattern::parse(text)
+            .map_err(|problem| self.error(format!("is not a regular expression (RE2 syntax): {problem}")))
     }
 
     fn nodes(&mut self, value: &Value, place: Place) -> Parsed<Vec<Node>> {

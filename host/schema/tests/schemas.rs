@@ -25,6 +25,16 @@ fn unknown_keywords_are_refused_by_name() {
 }
 
 #[test]
+fn what_an_api_server_would_read_otherwise_is_refused() {
+    for format in ["ipv4", "date-time", "uri"] {
+        refused(json!({"type": "string", "format": format}), "/format", "say it by a `pattern`");
+    }
+    assert!(Schema::parse(&object(json!({"a": {"type": "integer", "format": "int32"}}))).is_ok());
+    refused(json!({"type": "string", "pattern": r"\u{41}"}), "/pattern", "not the same everywhere");
+    refused(json!({"type": "string", "pattern": "a{2000}"}), "/pattern", "more than 1000");
+}
+
+#[test]
 fn what_is_not_structural_is_refused() {
     refused(json!({}), "", "has no `type`");
     refused(json!(true), "", "must be a schema");

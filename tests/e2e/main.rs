@@ -6,5 +6,6 @@ mod deploy_chart;
 mod deploy_image;
 mod deploy_rights;
 mod kafka;
+mod region;
 mod sdk;
 mod types;

@@ -11,7 +11,7 @@ use std::{
     io::{BufRead as _, BufReader},
     net::TcpListener,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::{Mutex, OnceLock, mpsc},
     thread,
 };
@@ -36,6 +36,11 @@ impl Process {
         assert!(asked.success(), "it runs");
         let status = self.child.wait().expect("its status");
         assert!(status.success(), "it ended with {status}; see {}", self.log.display());
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("its status")
     }
 
     /// Number of the process.

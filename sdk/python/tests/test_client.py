@@ -217,6 +217,16 @@ def test_a_deletion_of_everything_is_held_until_confirmed(client: SenrenClient) 
     assert client.get_status().resources == ()
 
 
+def test_a_replacement_is_waited_for_beside_what_it_replaces(client: SenrenClient) -> None:
+    client.apply_state([database()], wait=True, timeout=60)
+    other = Database("global-features", "redis-cluster", [REGION], memory_mb=192)
+    with pytest.raises(Held, match="global-features"):
+        client.apply_state([other], wait=True, timeout=60)
+    confirmed = client.confirm_held(wait=True, timeout=120)
+    assert [c.action for c in confirmed.changes] == ["replaced"]
+    assert [(r.type, r.ready) for r in confirmed.resources] == [("redis-cluster", True)]
+
+
 def test_what_a_connected_region_deletes_is_not_forgotten_by_force(client: SenrenClient) -> None:
     client.apply_state([database()])
     with pytest.raises(Refused):

@@ -15,7 +15,8 @@ const LISTED: usize = 5;
 pub enum Failure {
     /// No plugin of this region serves the type.
     #[error(
-        "no plugin in this region serves type {0:?}: put its .wasm file into the region's plugin directory"
+        "no plugin in this region serves type {0:?}: put its .wasm file into the region's plugin directory. If it is \
+         there, `senren regions` says why it is not used"
     )]
     NoPlugin(String),
     /// The stored spec is not one the plugin accepts.

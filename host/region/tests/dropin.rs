@@ -10,6 +10,7 @@ use std::{
 };
 
 use common::*;
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
     Api,
     api::{ApiResource, DynamicObject},
@@ -340,11 +341,19 @@ async fn plugins_toml_is_taken_in_live_and_a_bad_one_changes_nothing() {
         "[plugins.misspelt]: there is no",
     ];
     until_problem(&region, &words).await;
-    assert_eq!(region.line(1), "a 1 g1 Ready OnRequest");
+    // It must not make these, so it serves no longer, whatever is of it; and again as soon as it may.
+    region.until_line(1, "a 1 g1 Pending NoPlugin").await;
+    let made = Api::<ConfigMap>::namespaced(region.cluster.client(), "senren-default");
+    assert_eq!(made.list(&Default::default()).await.unwrap().items.len(), 1, "what it has made stays");
+    site.put("plugins.toml", "");
+    region.until_line(1, "a 1 g1 Ready OnRequest").await;
 
     site.put("plugins.toml", "require_digests = true");
-    until_problem(&region, &["misbehaving.wasm: plugins.toml requires digests, and has none for this file"])
-        .await;
+    let words = [
+        "misbehaving.wasm: plugins.toml requires digests, and has none for this file",
+        "serves, but plugins.toml requires digests, and has none for it: it goes on until",
+    ];
+    until_problem(&region, &words).await;
     let digest = plugin_infos(&region)[0].digest.clone();
     site.put(
         "plugins.toml",

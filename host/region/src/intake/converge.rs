@@ -182,7 +182,8 @@ async fn establish(plane: &Plane, desired: &Arc<Desired>, current: Option<Arc<Cr
 fn no_plugin(desired: &Desired, plugins: &PluginSet) -> Obstacle {
     let served: Vec<&str> = plugins.iter().map(|(name, _)| name).collect();
     let message = format!(
-        "no plugin of this region serves type {:?}, only: {}; put its .wasm into the plugin directory",
+        "no plugin of this region serves type {:?}, only: {}; put its .wasm into the plugin directory. If it is there, \
+         `senren regions` says why it is not used",
         desired.type_name,
         if served.is_empty() { "none at all".to_owned() } else { served.join(", ") },
     );

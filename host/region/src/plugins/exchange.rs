@@ -38,6 +38,7 @@ impl Shelf {
     /// Brings what serves to what the directory offers, and says what stands against it.
     pub async fn review(&mut self, plane: &Arc<Plane>) {
         self.put_aside(plane);
+        self.expel(plane);
         // What was never listed says nothing about what is gone.
         if self.listed {
             loop {
@@ -66,6 +67,24 @@ impl Shelf {
             }
             serves
         });
+    }
+
+    /// What the operator no longer allows to make what it makes serves no longer. What it has made stays as it is, and
+    /// its resources say that nobody serves them.
+    fn expel(&mut self, plane: &Plane) {
+        let allowed = |name: &str, standing: &Standing| {
+            let why = self.forbidden(&standing.plugin);
+            if let Some(why) = &why {
+                tracing::error!(plugin = name, "it no longer serves: {why}");
+            }
+            why.is_none()
+        };
+        let standing = self.standing.clone().into_iter().filter(|(name, standing)| allowed(name, standing));
+        let standing: BTreeMap<String, Standing> = standing.collect();
+        if standing.len() < self.standing.len() {
+            self.standing = standing;
+            self.publish(plane);
+        }
     }
 
     async fn carry_out(&mut self, plane: &Arc<Plane>, decision: Decision) {
@@ -139,7 +158,8 @@ impl Shelf {
         let changed: BTreeSet<String> = all.filter(|name| !same(name, &set)).map(str::to_owned).collect();
         let gone: Vec<String> = changed.iter().filter(|name| set.get(name).is_none()).cloned().collect();
         plane.plugins.swap(set);
-        gone.iter().for_each(|name| plane.unfollow(name));
+        // What is there of a type that must not be served is still to be known.
+        gone.iter().filter(|name| !plane.has_any(name)).for_each(|name| plane.unfollow(name));
         plane.look_at_types(&changed);
         plane.news.notify_one();
     }
@@ -153,6 +173,9 @@ impl Shelf {
         }
         said.extend(self.unusable_settings());
         said.extend(self.idle_entries());
+        said.extend(self.standing.iter().filter_map(|(name, standing)| {
+            Some((format!("{} about {name}", manifest::FILE), self.unpinned(&standing.plugin)?))
+        }));
         if self.standing.is_empty() {
             let message = format!("no plugin in {}: this region can run nothing", self.dir.display());
             said.insert("plugins".into(), message);

@@ -7,7 +7,7 @@ use senren_reconcile::ApiKind;
 
 use super::{
     RETRY, Shelf,
-    decide::{Offer, Standing},
+    decide::{Offer, Standing, called},
     directory::{self, Content},
     manifest,
 };
@@ -36,11 +36,7 @@ impl Shelf {
             Some(Err(why)) => return Offer::Bad(why.clone()),
             Some(Ok(plugin)) => self.tuned(plugin),
         };
-        if let Some(why) = self
-            .misnamed(file, &plugin)
-            .or_else(|| self.forbidden(&plugin))
-            .or_else(|| self.narrowed(&plugin))
-        {
+        if let Some(why) = self.misnamed(file, &plugin).or_else(|| self.forbidden(&plugin)) {
             return Offer::Bad(why);
         }
         match self.refusal(file, &plugin) {
@@ -107,9 +103,31 @@ impl Shelf {
         })
     }
 
-    /// A plugin that owns kinds that the operator doesn't allow could never bring about what it wants.
+    /// Why a plugin that serves would not be loaded now. It goes on: a pin says which file may come, and until that has
+    /// come, and is good, the last one is better than none.
+    pub(super) fn unpinned(&self, plugin: &Plugin) -> Option<String> {
+        let manifest = self.manifest.as_ref()?;
+        let entry = manifest.plugins.get(&plugin.descriptor().name);
+        let told = match entry.and_then(|entry| entry.digest.as_ref()) {
+            Some(pinned) if pinned.is(plugin.digest()) => return None,
+            Some(pinned) => format!("{} says {pinned}", manifest::FILE),
+            None if manifest.require_digests => {
+                format!("{} requires digests, and has none for it", manifest::FILE)
+            }
+            None => return None,
+        };
+        Some(format!(
+            "{} serves, but {told}: it goes on until a file that is allowed takes its place. To end it, let its kinds \
+             not be allowed",
+            called(plugin)
+        ))
+    }
+
+    /// A plugin that owns kinds that the operator doesn't allow could never bring about what it wants, and must not.
     pub(super) fn forbidden(&self, plugin: &Plugin) -> Option<String> {
-        let kinds = owned(plugin, |kind| !self.allowed_kinds.contains(kind))?;
+        let Some(kinds) = owned(plugin, |kind| !self.allowed_kinds.contains(kind)) else {
+            return self.narrowed(plugin);
+        };
         Some(format!(
             "it makes objects of kinds that this region does not allow: {kinds}; add them to ALLOWED_KINDS and to the \
              plane's ClusterRole, or remove the plugin"

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     hub::Hub,
+    sources::Sources,
     store::{Store, regions},
 };
 
@@ -32,6 +33,7 @@ pub struct Heads {
     store: Store,
     bus: Arc<dyn Bus>,
     hub: Hub,
+    sources: Sources,
 }
 
 /// Why the topics could not be compared with the database.
@@ -47,8 +49,8 @@ pub enum HeadsError {
 
 impl Heads {
     /// Of the topics of a bus and the regions of a store; the relay is woken through `hub`.
-    pub fn new(store: Store, bus: Arc<dyn Bus>, hub: Hub) -> Self {
-        Self { store, bus, hub }
+    pub fn new(store: Store, bus: Arc<dyn Bus>, hub: Hub, sources: Sources) -> Self {
+        Self { store, bus, hub, sources }
     }
 }
 
@@ -63,7 +65,7 @@ pub async fn look(heads: &Heads) -> Result<Vec<String>, HeadsError> {
     let mut transaction = heads.store.begin().await?;
     regions::ensure(&mut transaction, &shown.iter().map(|(region, _)| region.as_str()).collect::<Vec<_>>())
         .await?;
-    let overtaken = regions::overtake_heads(&mut transaction, &shown).await?;
+    let overtaken = regions::overtake_heads(&mut transaction, &shown, heads.sources.now()).await?;
     heads.hub.notify(&mut transaction, [], !overtaken.is_empty()).await?;
     transaction.commit().await?;
     for (region, theirs, ours) in &overtaken {

@@ -79,7 +79,7 @@ impl Control {
         let readiness = Readiness::default();
         tasks.spawn(serve::run(listener, api, store.clone(), readiness.clone(), tls, shutdown.clone()));
         let relay = Relay::new(store.clone(), bus.clone(), hub.clone(), sources.clone());
-        let heads = Heads::new(store.clone(), bus.clone(), hub.clone());
+        let heads = Heads::new(store.clone(), bus.clone(), hub.clone(), sources.clone());
         tasks.spawn(endless(publish(heads, relay, shutdown.clone())));
         let ingest = Ingest::new(store.clone(), hub.clone(), sources.clone());
         tasks.spawn(endless(ingest::run(ingest, bus, shutdown.clone())));

@@ -13,7 +13,12 @@ use senren_control::{
 };
 
 async fn look(plane: &Plane) -> Vec<String> {
-    let heads = Heads::new(plane.store.clone(), Arc::new(plane.bus.clone()), plane.hub.clone());
+    let heads = Heads::new(
+        plane.store.clone(),
+        Arc::new(plane.bus.clone()),
+        plane.hub.clone(),
+        plane.clock.sources(),
+    );
     heads::look(&heads).await.unwrap()
 }
 

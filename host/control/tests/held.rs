@@ -306,3 +306,20 @@ async fn a_lost_regions_resources_can_be_forgotten_and_a_connected_ones_not() {
     plane.report(vec![heartbeat(REGION, 100, version, "")]).await;
     assert_eq!(plane.force_delete(REGION).await.unwrap_err().code(), Code::FailedPrecondition);
 }
+
+#[tokio::test]
+async fn a_confirmation_of_what_somebody_saw_before_it_changed_does_nothing() {
+    let plane = six().await;
+    let seen = plane.apply_carefully(vec![database("a", &[REGION])]).await.revision;
+    plane.apply_carefully(vec![database("b", &[REGION])]).await;
+    let confirm = async |expected| {
+        let request = v1::ConfirmHeldRequest { expected_revision: Some(expected), ..Default::default() };
+        plane.api.confirm_held(Request::new(request)).await
+    };
+    let refused = confirm(seen).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Aborted, "{refused}");
+    assert!(refused.message().contains("is at revision 3, not at the expected 2"), "{refused}");
+    assert_eq!(published_names(&plane).await, NAMES);
+    confirm(3).await.unwrap();
+    assert_eq!(published_names(&plane).await, ["b"]);
+}

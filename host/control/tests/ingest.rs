@@ -284,3 +284,22 @@ async fn a_regions_heartbeat_is_what_list_regions_shows() {
     assert_eq!((status.phase.as_str(), status.ready), ("Unknown", false));
     assert!(status.message.contains("3s ago"), "{}", status.message);
 }
+
+#[tokio::test]
+async fn a_region_is_behind_from_the_first_apply_that_it_does_not_confirm_until_it_confirms_the_last() {
+    let plane = Plane::new().await;
+    plane.heartbeat(REGION, 1, 0).await;
+    let region = async || plane.regions().await.remove(0);
+    assert_eq!(region().await.behind_since, None);
+    plane.apply(vec![database("a", &[REGION])]).await;
+    let since = region().await.behind_since;
+    assert!(since.is_some());
+    plane.clock.advance(60_000);
+    plane.apply(vec![database("b", &[REGION])]).await;
+    plane.publish_all().await;
+    plane.heartbeat(REGION, 2, 1).await;
+    let behind = region().await;
+    assert_eq!((behind.behind_since, behind.applied_version, behind.published_version), (since, 1, 2));
+    plane.heartbeat(REGION, 3, 2).await;
+    assert_eq!((region().await.behind_since, region().await.in_sync), (None, true));
+}

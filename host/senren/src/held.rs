@@ -20,9 +20,9 @@ pub async fn confirm(args: ConfirmArgs) -> Result<(), Failure> {
     let site = args.scope.name();
     let consent = Consent::of(&args.consent, &format!("senren status --site {site}"))?;
     let client = Client::open(&args.connection).await?;
-    let (mut names, mut regions) = (args.names.clone(), args.regions.clone());
+    let (mut names, mut regions, mut expected_revision) = (args.names.clone(), args.regions.clone(), None);
     if consent == Consent::Asked {
-        let mut held = resources(&client, site, &args.names, &args.regions).await?;
+        let (revision, mut held) = resources(&client, site, &args.names, &args.regions).await?;
         held.retain(|resource| resource.hold.is_some());
         if held.is_empty() {
             return Err(Failure::new(Exit::Refused, format!("nothing that matches is held in site {site}")));
@@ -36,11 +36,13 @@ pub async fn confirm(args: ConfirmArgs) -> Result<(), Failure> {
         // Not what has come to be held while the question stood.
         names = distinct(held.iter().map(|resource| &resource.name));
         regions = distinct(held.iter().map(|resource| &resource.region));
+        expected_revision = Some(revision);
     }
     let request = ConfirmHeldRequest {
         site: site.to_owned(),
         names,
         regions,
+        expected_revision,
         author: consent::author(args.consent.author.as_deref()),
     };
     let answer = client.call(request, async |mut grpc, request| grpc.confirm_held(request).await);
@@ -61,7 +63,7 @@ pub async fn force_delete(args: ForceDeleteArgs) -> Result<(), Failure> {
     let client = Client::open(&args.connection).await?;
     let mut names = args.names.clone();
     if consent == Consent::Asked {
-        let mut lost = resources(&client, site, &args.names, std::slice::from_ref(region)).await?;
+        let (_, mut lost) = resources(&client, site, &args.names, std::slice::from_ref(region)).await?;
         lost.retain(|resource| resource.deleting);
         if lost.is_empty() {
             let message = format!("nothing that matches is being deleted in {region}, site {site}");
@@ -96,9 +98,9 @@ async fn resources(
     site: &str,
     names: &[String],
     regions: &[String],
-) -> Result<Vec<Resource>, Failure> {
+) -> Result<(u64, Vec<Resource>), Failure> {
     let request =
         GetStatusRequest { site: site.to_owned(), regions: regions.to_vec(), names: names.to_vec() };
     let answer = client.call(request, async |mut grpc, request| grpc.get_status(request).await).await?;
-    Ok(answer.resources.into_iter().map(Resource::from).collect())
+    Ok((answer.revision, answer.resources.into_iter().map(Resource::from).collect()))
 }

@@ -34,7 +34,7 @@ fn text(regions: &Regions, now: Timestamp) -> String {
             region.id.as_str().into(),
             Cell::painted(region.phase.as_str(), Paint::of_phase(&region.phase)),
             heartbeat.unwrap_or_default().into(),
-            version(region).into(),
+            version(region, now).into(),
             if region.in_sync { "yes" } else { "no" }.into(),
             format!("{}/{}", region.ready_resources, region.resources).into(),
             region.plugins.iter().map(|p| p.r#type.as_str()).collect::<Vec<_>>().join(",").into(),
@@ -52,13 +52,13 @@ fn remarks(region: &Region) -> Vec<String> {
     all.map(|remark| format!("{}: {}\n", region.id, plain(&remark))).collect()
 }
 
-/// `7`, or `5 of 7` while the region has not taken in the newest.
-fn version(region: &Region) -> String {
+/// `7`, or `5 of 7 for 12s` while the region has not taken in the newest.
+fn version(region: &Region, now: Timestamp) -> String {
     if region.applied_version == region.version {
-        region.version.to_string()
-    } else {
-        format!("{} of {}", region.applied_version, region.version)
+        return region.version.to_string();
     }
+    let behind = region.behind_since.map(|since| format!(" for {}", age(since, now))).unwrap_or_default();
+    format!("{} of {}{behind}", region.applied_version, region.version)
 }
 
 #[cfg(test)]

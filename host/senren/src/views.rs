@@ -190,6 +190,8 @@ pub struct Region {
     pub problems: Vec<String>,
     pub plane_version: String,
     pub cluster_uid: String,
+    pub published_version: u64,
+    pub behind_since: Option<jiff::Timestamp>,
 }
 
 /// A resource type that a region serves.

@@ -25,9 +25,9 @@ use crate::{
 
 impl Api {
     pub(super) async fn confirm(&self, request: ConfirmHeldRequest) -> Result<ConfirmHeldResponse, Status> {
-        let ConfirmHeldRequest { site, names, regions, author } = request;
+        let ConfirmHeldRequest { site, names, regions, author, expected_revision } = request;
         let (site, filter) = request::selection(&site, regions, names, &author).map_err(error::invalid)?;
-        let confirmation = Confirmation { site, filter, author };
+        let confirmation = Confirmation { site, filter, author, expected_revision };
         apply::revise(self, &confirmation).await.map_err(error::refusal)
     }
 
@@ -48,6 +48,7 @@ struct Confirmation {
     site: SiteName,
     filter: Filter,
     author: String,
+    expected_revision: Option<u64>,
 }
 
 #[tonic::async_trait]
@@ -63,8 +64,11 @@ impl Work for Confirmation {
         api: &Api,
         connection: &mut PgConnection,
     ) -> Result<Option<Done<ConfirmHeldResponse>>, ApplyError> {
-        let Self { site, filter, author } = self;
+        let Self { site, filter, author, expected_revision } = self;
         let before = sites::before(connection, site, &[]).await?;
+        if let Some(expected) = expected_revision.filter(|expected| *expected != before.revision) {
+            return Err(ApplyError::Conflict { site: site.clone(), revision: before.revision, expected });
+        }
         let mut held = before.current;
         held.retain(|have: &Current| have.hold.is_some() && filter.admits(&have.region, &have.name));
         if held.is_empty() {

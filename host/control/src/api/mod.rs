@@ -34,7 +34,7 @@ use crate::{
     sources::Sources,
     status,
     store::{Store, heartbeats, regions as stored_regions, resources, revision::Kind, sites},
-    watch,
+    watch::{Feeds, Watch},
 };
 use apply::Order;
 use request::{Declared, Invalid, Violations};
@@ -72,6 +72,7 @@ pub struct Api {
     sources: Sources,
     settings: Settings,
     catalog: Catalog,
+    feeds: Feeds,
     // Watches end with it.
     shutdown: CancellationToken,
 }
@@ -85,7 +86,8 @@ impl Api {
         settings: Settings,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { store, hub, sources, settings, catalog: Catalog::default(), shutdown }
+        let feeds = Feeds::new(store.clone(), sources.clone(), hub.clone());
+        Self { store, hub, sources, settings, catalog: Catalog::default(), feeds, shutdown }
     }
 
     async fn apply(&self, request: ApplyStateRequest) -> Result<ApplyStateResponse, Status> {
@@ -244,8 +246,8 @@ impl ControlPlane for Api {
         let request = request.into_inner();
         let selection = request::selection(&request.site, request.regions, request.names, "");
         let (site, filter) = selection.map_err(error::invalid)?;
-        let watch = watch::Watch::new(self.store.clone(), self.sources.clone(), site, filter);
-        Ok(Response::new(Box::pin(watch.run(self.hub.subscribe(), self.shutdown.clone()))))
+        let watch = Watch::new(self.feeds.of(&site), filter);
+        Ok(Response::new(Box::pin(watch.run(self.shutdown.clone()))))
     }
 
     async fn list_regions(

@@ -17,6 +17,8 @@ pub(crate) fn present(overview: Overview, plugins: &Plugins, now: DateTime<Utc>)
         id: overview.id,
         phase: "NeverSeen".to_owned(),
         version: overview.version,
+        published_version: overview.published_version,
+        behind_since: overview.behind_since.map(timestamp),
         resources: u32::try_from(overview.resources).unwrap_or(u32::MAX),
         ..Region::default()
     };

@@ -156,24 +156,32 @@ async fn take_heartbeats(
             tracing::info!(region = %beat.region, version = beat.version, types = ?beat.plugins.types, "heard a region");
             news.turned.push(beat.region.clone());
         }
-        news.publish |= overtake(transaction, &beat.region).await?;
         news.publish |= remind(transaction, beat, was, now).await?;
     }
+    news.publish |= overtake(transaction, &recorded, now).await?;
     let settled = beats.iter().filter(|beat| beat.settled).map(|beat| beat.region.as_str());
     news.absent = resources::forget_absent(transaction, &recorded, &settled.collect::<Vec<_>>()).await?;
     Ok(news)
 }
 
 /// A version from the future is an alarm, not a silence.
-async fn overtake(transaction: &mut PgConnection, region: &RegionId) -> sqlx::Result<bool> {
-    let Some((theirs, ours)) = regions::overtake(transaction, region).await? else { return Ok(false) };
-    metrics::counter!("senren_region_version_from_future_total").increment(1);
-    tracing::error!(
-        %region, theirs, ours,
-        "the region has a version that this control plane never published (was an old backup restored?); ours is above \
-         it now, and gets published"
-    );
-    Ok(true)
+async fn overtake(
+    transaction: &mut PgConnection,
+    regions: &[String],
+    now: DateTime<Utc>,
+) -> sqlx::Result<bool> {
+    let overtaken = regions::compare(transaction, regions, now).await?;
+    for (region, theirs, ours) in &overtaken {
+        metrics::counter!("senren_region_version_from_future_total").increment(1);
+        tracing::error!(
+            region,
+            theirs,
+            ours,
+            "the region has a version that this control plane never published (was an old backup restored?); ours is \
+             above it now, and gets published"
+        );
+    }
+    Ok(!overtaken.is_empty())
 }
 
 /// A region that confirms less than it did before, or nothing yet, may have lost its state, and its topic too.

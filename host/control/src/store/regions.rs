@@ -1,7 +1,6 @@
 //! Regions and their version: the counter that names the content of a region's desired state.
 
 use chrono::{DateTime, Utc};
-use senren_api::RegionId;
 use sqlx::{PgConnection, Row as _};
 
 use super::{signed, unsigned};
@@ -19,31 +18,50 @@ pub(crate) async fn ensure(transaction: &mut PgConnection, regions: &[&str]) -> 
     Ok(())
 }
 
-/// Where a region's heartbeat shows a version above ours, raises ours above it, so that it gets published. Returns
-/// the region's version and our new one.
+/// Compares our versions with those that the heartbeats of `regions` show. One that confirms ours is no longer behind.
+/// Where one is above ours, ours is raised above it, so that it gets published; returns these, with the region's version
+/// and our new one.
 ///
 /// Never where nothing was ever applied (version 0): there, our state is not older than the region's but missing,
 /// and publishing it would delete everything the region has.
-pub(crate) async fn overtake(
+pub(crate) async fn compare(
     transaction: &mut PgConnection,
-    region: &RegionId,
-) -> sqlx::Result<Option<(u64, u64)>> {
+    regions: &[String],
+    now: DateTime<Utc>,
+) -> sqlx::Result<Vec<(String, u64, u64)>> {
     let query = sqlx::query(
-        "UPDATE regions r SET version = h.version + 1, traceparent = '' FROM heartbeats h
-         WHERE r.id = $1 AND h.region = r.id AND r.version > 0 AND h.version > r.version
-         RETURNING h.version, r.version",
+        r#"WITH shown AS (
+             SELECT r.id, h.version FROM regions r JOIN heartbeats h ON h.region = r.id
+             WHERE r.id = ANY($1) AND (r.version > 0 AND h.version > r.version
+                                       OR h.version = r.version AND r.behind_since IS NOT NULL)
+             ORDER BY r.id COLLATE "C" FOR UPDATE OF r
+         )
+         UPDATE regions r
+         SET version = CASE WHEN shown.version > r.version THEN shown.version + 1 ELSE r.version END,
+             traceparent = CASE WHEN shown.version > r.version THEN '' ELSE r.traceparent END,
+             behind_since = CASE WHEN shown.version > r.version THEN COALESCE(r.behind_since, $2) END
+         FROM shown WHERE r.id = shown.id
+         RETURNING r.id, shown.version, r.version"#,
     );
-    let row = query.bind(region.as_str()).fetch_optional(transaction).await?;
-    row.map(|row| Ok((unsigned(row.try_get(0)?), unsigned(row.try_get(1)?)))).transpose()
+    let rows = query.bind(regions).bind(now).fetch_all(transaction).await?;
+    let mut overtaken = Vec::new();
+    for row in rows {
+        let (theirs, ours): (i64, i64) = (row.try_get(1)?, row.try_get(2)?);
+        if theirs < ours {
+            overtaken.push((row.try_get(0)?, unsigned(theirs), unsigned(ours)));
+        }
+    }
+    Ok(overtaken)
 }
 
 /// Notes what the topics show, by region, and raises those of our versions above it that are below. Returns the regions
 /// that it is true of, with the version shown and our new one. `shown` is ordered by region.
 ///
-/// Never where nothing was ever applied, as in `overtake`.
+/// Never where nothing was ever applied, as in `compare`.
 pub(crate) async fn overtake_heads(
     transaction: &mut PgConnection,
     shown: &[(String, u64)],
+    now: DateTime<Utc>,
 ) -> sqlx::Result<Vec<(String, u64, u64)>> {
     let query = sqlx::query(
         r#"WITH shown AS (
@@ -53,13 +71,15 @@ pub(crate) async fn overtake_heads(
          )
          UPDATE regions r
          SET head = shown.head,
-             version = CASE WHEN shown.before BETWEEN 1 AND shown.head - 1 THEN shown.head + 1 ELSE r.version END
+             version = CASE WHEN shown.before BETWEEN 1 AND shown.head - 1 THEN shown.head + 1 ELSE r.version END,
+             behind_since = CASE WHEN shown.before BETWEEN 1 AND shown.head - 1 THEN COALESCE(r.behind_since, $3)
+                                 ELSE r.behind_since END
          FROM shown WHERE r.id = shown.id
          RETURNING r.id, shown.before, r.head, r.version"#,
     );
     let (regions, heads): (Vec<&str>, Vec<i64>) =
         shown.iter().map(|(region, head)| (region.as_str(), signed(*head))).unzip();
-    let rows = query.bind(regions).bind(heads).fetch_all(transaction).await?;
+    let rows = query.bind(regions).bind(heads).bind(now).fetch_all(transaction).await?;
     let mut overtaken = Vec::new();
     for row in rows {
         let (before, head): (i64, i64) = (row.try_get(1)?, row.try_get(2)?);
@@ -81,6 +101,7 @@ pub(crate) struct Overview {
     pub version: u64,
     /// The highest version that its topic had before this database published there.
     pub head: u64,
+    pub behind_since: Option<DateTime<Utc>>,
     pub published_version: u64,
     pub published_hash: String,
     pub relay_problem: String,
@@ -104,7 +125,7 @@ pub(crate) struct OverviewHeartbeat {
 /// All regions, by id.
 pub(crate) async fn overviews(connection: &mut PgConnection) -> sqlx::Result<Vec<Overview>> {
     let query = sqlx::query(
-        r#"SELECT r.id, r.version, r.head, l.published_version, l.content_hash AS published_hash, l.problem,
+        r#"SELECT r.id, r.version, r.head, r.behind_since, l.published_version, l.content_hash AS published_hash, l.problem,
                   h.version AS applied_version, h.content_hash, h.interval_ms, h.received_at, h.plugins_hash,
                   h.cluster_uid, h.plane_version, h.problems,
                   COALESCE(c.resources, 0) AS resources, COALESCE(c.ready, 0) AS ready
@@ -140,6 +161,7 @@ fn overview(row: &sqlx::postgres::PgRow) -> sqlx::Result<Overview> {
         id: row.try_get("id")?,
         version: unsigned(row.try_get("version")?),
         head: unsigned(row.try_get("head")?),
+        behind_since: row.try_get("behind_since")?,
         published_version: unsigned(row.try_get("published_version")?),
         published_hash: row.try_get("published_hash")?,
         relay_problem: row.try_get("problem")?,

@@ -145,13 +145,14 @@ fn raise_versions(sql: &mut QueryBuilder<Postgres>, revision: &Revision<'_>) {
     let traceparent = revision.traceparent.as_deref().unwrap_or_default();
     sql.push(
         "), raised AS (
-             INSERT INTO regions AS r (id, version, traceparent)
-             SELECT id, 1 + COALESCE((SELECT h.version FROM heartbeats h WHERE h.region = id), 0), ",
+             INSERT INTO regions AS r (id, version, behind_since, traceparent)
+             SELECT id, 1 + COALESCE((SELECT h.version FROM heartbeats h WHERE h.region = id), 0), now, ",
     );
     sql.push_bind(traceparent).push(" FROM site, UNNEST(").push_bind(texts(revision.regions));
     sql.push(
         r#"::text[]) AS id ORDER BY id COLLATE "C"
              ON CONFLICT (id) DO UPDATE SET version = GREATEST(r.version, r.head, EXCLUDED.version - 1) + 1,
+                                            behind_since = COALESCE(r.behind_since, EXCLUDED.behind_since),
                                             traceparent = EXCLUDED.traceparent
              RETURNING id, version
          ), relay AS (

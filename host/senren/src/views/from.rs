@@ -219,6 +219,8 @@ impl From<v1::Region> for Region {
             problems: region.problems,
             plane_version: region.plane_version,
             cluster_uid: region.cluster_uid,
+            published_version: region.published_version,
+            behind_since: time(region.behind_since),
         }
     }
 }

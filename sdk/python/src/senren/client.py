@@ -195,12 +195,20 @@ class SenrenClient:
         site: str | None = None,
         *,
         regions: Sequence[str] = (),
+        expected_revision: int | None = None,
         wait: bool = False,
         timeout: float = 300.0,
     ) -> ApplyResult:
-        """Lets happen what is held, and its data be lost. Without ``names`` and ``regions``: all of it."""
+        """Lets happen what is held, and its data be lost. Without ``names`` and ``regions``: all of it.
+
+        With ``expected_revision`` only if the site is at that revision: what is held is still what you have looked at.
+        """
         request = pb.ConfirmHeldRequest(
-            site=site or self.site or "", names=_list(names), regions=_list(regions), author=self.author
+            site=site or self.site or "",
+            names=_list(names),
+            regions=_list(regions),
+            author=self.author,
+            expected_revision=expected_revision,
         )
         result = _convert.confirmed(self._call(self._stub.ConfirmHeld, request))
         return self._wait(result, timeout) if wait else result

@@ -218,16 +218,18 @@ class RollbackStateRequest(_message.Message):
     def __init__(self, site: _Optional[str] = ..., revision: _Optional[int] = ..., request_id: _Optional[str] = ..., expected_revision: _Optional[int] = ..., author: _Optional[str] = ..., confirm_data_loss: bool = ...) -> None: ...
 
 class ConfirmHeldRequest(_message.Message):
-    __slots__ = ("site", "names", "regions", "author")
+    __slots__ = ("site", "names", "regions", "author", "expected_revision")
     SITE_FIELD_NUMBER: _ClassVar[int]
     NAMES_FIELD_NUMBER: _ClassVar[int]
     REGIONS_FIELD_NUMBER: _ClassVar[int]
     AUTHOR_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_REVISION_FIELD_NUMBER: _ClassVar[int]
     site: str
     names: _containers.RepeatedScalarFieldContainer[str]
     regions: _containers.RepeatedScalarFieldContainer[str]
     author: str
-    def __init__(self, site: _Optional[str] = ..., names: _Optional[_Iterable[str]] = ..., regions: _Optional[_Iterable[str]] = ..., author: _Optional[str] = ...) -> None: ...
+    expected_revision: int
+    def __init__(self, site: _Optional[str] = ..., names: _Optional[_Iterable[str]] = ..., regions: _Optional[_Iterable[str]] = ..., author: _Optional[str] = ..., expected_revision: _Optional[int] = ...) -> None: ...
 
 class ConfirmHeldResponse(_message.Message):
     __slots__ = ("site", "revision", "changes")
@@ -380,7 +382,7 @@ class ListRegionsResponse(_message.Message):
     def __init__(self, regions: _Optional[_Iterable[_Union[Region, _Mapping]]] = ...) -> None: ...
 
 class Region(_message.Message):
-    __slots__ = ("id", "phase", "version", "applied_version", "in_sync", "last_heartbeat_at", "plugins", "resources", "ready_resources", "problems", "plane_version", "cluster_uid")
+    __slots__ = ("id", "phase", "version", "applied_version", "in_sync", "last_heartbeat_at", "plugins", "resources", "ready_resources", "problems", "plane_version", "cluster_uid", "published_version", "behind_since")
     ID_FIELD_NUMBER: _ClassVar[int]
     PHASE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -393,6 +395,8 @@ class Region(_message.Message):
     PROBLEMS_FIELD_NUMBER: _ClassVar[int]
     PLANE_VERSION_FIELD_NUMBER: _ClassVar[int]
     CLUSTER_UID_FIELD_NUMBER: _ClassVar[int]
+    PUBLISHED_VERSION_FIELD_NUMBER: _ClassVar[int]
+    BEHIND_SINCE_FIELD_NUMBER: _ClassVar[int]
     id: str
     phase: str
     version: int
@@ -405,4 +409,6 @@ class Region(_message.Message):
     problems: _containers.RepeatedScalarFieldContainer[str]
     plane_version: str
     cluster_uid: str
-    def __init__(self, id: _Optional[str] = ..., phase: _Optional[str] = ..., version: _Optional[int] = ..., applied_version: _Optional[int] = ..., in_sync: bool = ..., last_heartbeat_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., plugins: _Optional[_Iterable[_Union[_state_pb2.PluginInfo, _Mapping]]] = ..., resources: _Optional[int] = ..., ready_resources: _Optional[int] = ..., problems: _Optional[_Iterable[str]] = ..., plane_version: _Optional[str] = ..., cluster_uid: _Optional[str] = ...) -> None: ...
+    published_version: int
+    behind_since: _timestamp_pb2.Timestamp
+    def __init__(self, id: _Optional[str] = ..., phase: _Optional[str] = ..., version: _Optional[int] = ..., applied_version: _Optional[int] = ..., in_sync: bool = ..., last_heartbeat_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., plugins: _Optional[_Iterable[_Union[_state_pb2.PluginInfo, _Mapping]]] = ..., resources: _Optional[int] = ..., ready_resources: _Optional[int] = ..., problems: _Optional[_Iterable[str]] = ..., plane_version: _Optional[str] = ..., cluster_uid: _Optional[str] = ..., published_version: _Optional[int] = ..., behind_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...

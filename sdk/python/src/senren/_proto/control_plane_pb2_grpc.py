@@ -135,7 +135,7 @@ class ControlPlaneServicer(object):
 
     def ConfirmHeld(self, request, context):
         """Lets happen what is held: deletions that were too many at once, replacements that lose data.
-        NOT_FOUND: nothing that matches is held.
+        NOT_FOUND: nothing that matches is held. ABORTED: the site is not at `expected_revision`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

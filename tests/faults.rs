@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use kube::api::DeleteParams;
 use senren_api::RegionId;
+use senren_bus::Bus as _;
 use senren_tests::{World, database};
 use serde_json::json;
 
@@ -65,10 +66,13 @@ async fn a_killed_regional_plane_is_taken_over_without_a_second_database() {
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_repeated_and_out_of_order_end_in_the_last_state() {
     let world = World::start(&[AWS]).await;
+    let topic = world.bus.topics().state_topic(&AWS.parse().unwrap());
     world.bus.hold();
-    for memory in [32, 48, 64] {
+    for (count, memory) in (1..).zip([32, 48, 64]) {
         world.apply(&[database("features", "redis", &[AWS], json!({"memory_mb": memory}))]).await;
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        while world.bus.held(&topic) < count {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
     world.bus.release(|records| {
         records.reverse();

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::time::Duration;
-
 use senren_api::v1::{ApplyStateRequest, ResourceStatus, resource_change::Action};
 use senren_tests::{World, database};
 use serde_json::json;
@@ -69,10 +67,7 @@ async fn what_an_apply_leaves_out_goes_with_everything_it_had() {
     for kind in
         [CR, CONFIG_MAP, STATEFUL_SET, "v1/Service", "v1/Secret", "v1/Pod", "v1/PersistentVolumeClaim"]
     {
-        cluster.until(kind, "gone", |object| object.is_none()).await;
-        let left: Vec<_> =
-            cluster.names(kind).await.into_iter().filter(|name| name.contains("gone")).collect();
-        assert!(left.is_empty(), "{kind}: {left:?}");
+        cluster.until_no_name_has(kind, "gone").await;
     }
 }
 
@@ -82,14 +77,12 @@ async fn applying_the_same_again_writes_nothing_anywhere() {
     let features = database("features", "redis", &[AWS], json!({}));
     let first = world.apply(std::slice::from_ref(&features)).await;
     world.until_ready(1).await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    let revision = world.cluster(AWS).settled().await;
 
-    let revision = world.cluster(AWS).revision().await;
     let second = world.apply(&[features]).await;
     assert_eq!(second.revision, first.revision);
     assert_eq!(second.changes[0].action(), Action::Unchanged);
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert_eq!(world.cluster(AWS).revision().await, revision);
+    assert_eq!(world.cluster(AWS).settled().await, revision);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,6 +11,8 @@ use senren_kubesim::{Config, KubeSim, Workloads, workloads::Simulated};
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Whoever has anything to write does so within this.
+const QUIET: Duration = Duration::from_millis(300);
 /// Second byte of the first cluster's addresses.
 const FIRST_NETWORK: u8 = 200;
 /// Where site `default` lives.
@@ -75,9 +77,34 @@ impl Cluster {
         assert!(in_time.is_ok(), "{kind} {name} is {:#?}", self.get(kind, name).await);
     }
 
+    /// Waits until no object of one kind has a name with `part` in it.
+    pub async fn until_no_name_has(&self, kind: &str, part: &str) {
+        let gone = async {
+            while self.names(kind).await.iter().any(|name| name.contains(part)) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let in_time = tokio::time::timeout(PATIENCE, gone).await;
+        assert!(in_time.is_ok(), "{kind}: there are {:?}", self.names(kind).await);
+    }
+
     /// The highest resourceVersion so far: it stays where it is when nobody writes.
     pub async fn revision(&self) -> String {
         let list = self.api("v1/ConfigMap").list(&ListParams::default()).await.unwrap();
         list.metadata.resource_version.unwrap()
+    }
+
+    /// The revision at which nobody wrote any more, for a while.
+    pub async fn settled(&self) -> String {
+        let settled = async {
+            loop {
+                let revision = self.revision().await;
+                tokio::time::sleep(QUIET).await;
+                if self.revision().await == revision {
+                    return revision;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, settled).await.expect("at some time there is nothing more to write")
     }
 }

@@ -95,6 +95,12 @@ impl MemoryBus {
         });
     }
 
+    /// How many records of a topic are withheld.
+    pub fn held(&self, topic: &str) -> usize {
+        let state = self.shared.state.lock();
+        state.held.iter().flatten().filter(|record| record.topic == topic).count()
+    }
+
     /// Delivers what was withheld, after `rearrange` has reordered, repeated, dropped or damaged it.
     pub fn release(&self, rearrange: impl FnOnce(&mut Vec<Record>)) {
         self.shared.change(|state| {

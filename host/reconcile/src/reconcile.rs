@@ -26,7 +26,7 @@ use crate::{
     kind::{ApiKind, ObjectId},
     names,
     observe::{Observed, kinds_of},
-    resource::{CustomResource, Key, api_resource},
+    resource::{CustomResource, Key, NotOurs, api_resource},
     rest, secrets,
     status::Status,
     step::{Memo, Step},
@@ -372,10 +372,14 @@ impl Reconciler {
 
     fn parse(&self, resource_type: &wit::ResourceType, object: DynamicObject) -> Option<CustomResource> {
         let name = object.metadata.name.clone();
-        CustomResource::parse(resource_type, &self.settings.namespace_prefix, object)
-            .inspect_err(
-                |error| tracing::warn!(r#type = resource_type.name, ?name, %error, "a resource is ignored"),
-            )
-            .ok()
+        match CustomResource::parse(resource_type, &self.settings.namespace_prefix, object) {
+            Ok(resource) => Some(resource),
+            // Of a plane with another prefix, most likely.
+            Err(NotOurs::Namespace(_)) => None,
+            Err(error) => {
+                tracing::warn!(r#type = resource_type.name, ?name, %error, "a resource is ignored");
+                None
+            }
+        }
     }
 }

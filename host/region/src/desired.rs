@@ -76,6 +76,8 @@ pub(crate) struct Replaced {
     /// Everything in those slots has to be looked at, too: the state is the first one there since this process started,
     /// or one that came before. Otherwise what is unchanged is as it was left, and watched.
     pub all: bool,
+    /// It is the very one that came before: as long as that is still being looked at, nothing is to be done for it.
+    pub again: bool,
     /// Those slots.
     pub slots: BTreeSet<u8>,
     /// What can't be used, in words.
@@ -111,8 +113,9 @@ impl DesiredSet {
         }
         let in_slots = |key: &ResourceKey| holds(&slots, key);
         let reloads = slots.iter().any(|slot| self.seen.version_of((*slot).into()) == state.version);
-        let all = reloads || !slots.is_subset(&self.known);
-        let mut replaced = Replaced { all, slots: slots.clone(), ..Replaced::default() };
+        let known = slots.is_subset(&self.known);
+        let (all, again) = (reloads || !known, reloads && known);
+        let mut replaced = Replaced { all, again, slots: slots.clone(), ..Replaced::default() };
         let before: BTreeMap<_, _> = self.resources.extract_if(.., |key, _| in_slots(key)).collect();
         self.unusable.retain(|key| !in_slots(key));
         for resource in &state.resources {
@@ -247,9 +250,12 @@ mod tests {
         assert!(set.replace(&state(1, None, &[])).is_none());
         assert_eq!(names(&set), ["a", "b"]);
         let reloaded = set.replace(&state(2, None, &["a", "b"])).unwrap();
-        assert_eq!((reloaded.all, reloaded.changed.len()), (true, 0));
+        assert_eq!((reloaded.all, reloaded.again, reloaded.changed.len()), (true, true, 0));
         let replaced = set.replace(&state(3, None, &["b", "c"])).unwrap();
         assert_eq!((replaced.all, replaced.changed.len()), (false, 2), "a went, c came, b stays");
+        let mut resumed = DesiredSet::resume(set.seen.clone());
+        let first = resumed.replace(&state(3, None, &["b"])).unwrap();
+        assert_eq!((first.all, first.again), (true, false), "the first one since the start is looked at whole");
     }
 
     #[test]

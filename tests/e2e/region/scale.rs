@@ -1,6 +1,6 @@
 //! A thousand databases in one region: how soon a plane that starts again has caught up.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use senren_api::v1::Database;
 
@@ -20,8 +20,13 @@ async fn a_plane_that_starts_again_catches_up_with_a_thousand_databases() {
         (0..MANY).map(|number| database(&format!("d{number}"), &[REGION], host)).collect()
     };
     let begin = Instant::now();
-    let revision = control.apply("default", &declared("one")).await;
-    control.until_ready("default", revision).await;
+    control.apply("default", &declared("one")).await;
+    // A machine that is busy takes minutes for the first look at all of them, which is not what is asked here.
+    let status = async || control.status("default").await;
+    while status().await.iter().filter(|status| status.ready).count() < MANY {
+        assert!(begin.elapsed() < Duration::from_secs(600), "{MANY} are ready in the end");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
     println!("{MANY} ready {:?} after their apply", begin.elapsed());
     let in_sync = |regions: &[senren_api::v1::Region]| regions.iter().all(|region| region.in_sync);
     control.until_regions("all is confirmed", in_sync).await;

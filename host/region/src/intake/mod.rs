@@ -138,7 +138,8 @@ pub(crate) fn receive(plane: &Plane, state: &RegionalState) -> bool {
         }
         plane.work.open(key.clone(), lane(&desired, key), Haste::New);
     }
-    if replaced.all {
+    // A control plane that hears of nothing yet sends the same again, which must not make it take longer.
+    if replaced.all && !(replaced.again && plane.work.is_open()) {
         let known = plane.crs.keys().into_iter().chain(plane.roll.keys()).chain(desired.keys().cloned());
         // What failed as it is waits for its time.
         let rest = known.filter(|key| {

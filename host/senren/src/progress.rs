@@ -70,16 +70,21 @@ impl Progress {
                 known.insert(key.clone(), settled);
                 let done = known.values().filter(|settled| **settled).count();
                 overall.set_message(format!("{done} of {} done", known.len()));
-                if !bars.contains_key(&key) && bars.len() < MAX_LINES {
-                    bars.insert(key.clone(), all.insert_before(overall, spinner("{spinner} {msg}")));
+                let wanted = !settled || known.len() <= MAX_LINES;
+                if wanted && !bars.contains_key(&key) && bars.len() < MAX_LINES {
+                    bars.insert(key.clone(), all.insert_before(overall, spinner("{spinner} {wide_msg}")));
                 }
                 let Some(bar) = bars.get(&key) else { return };
                 let phase = phase(status, settled);
                 let message =
                     format!("{:<18} {:<24} {phase:<9} {}", status.region, status.name, why(status, settled));
                 let message = plain(message.trim_end()).into_owned();
-                if settled {
-                    bar.set_style(style("✓ {msg}"));
+                if settled && known.len() > MAX_LINES {
+                    // Its line is for one that is still on its way.
+                    all.remove(bar);
+                    bars.remove(&key);
+                } else if settled {
+                    bar.set_style(style("✓ {wide_msg}"));
                     bar.abandon_with_message(message);
                 } else {
                     bar.set_message(message);

@@ -90,10 +90,12 @@ mod tests {
             problems: vec!["x.wasm: no component".into()],
             plane_version: "0.1.0".into(),
             cluster_uid: String::new(),
+            published_version: 7,
+            behind_since: Some(Timestamp::UNIX_EPOCH - jiff::SignedDuration::from_mins(5)),
         };
         let text = text(&Regions { regions: vec![region] }, Timestamp::UNIX_EPOCH);
         let lines: Vec<_> = text.lines().collect();
-        assert!(lines[1].contains("5 of 7") && lines[1].contains("redis,old"), "{text}");
+        assert!(lines[1].contains("5 of 7 for 5m ") && lines[1].contains("redis,old"), "{text}");
         assert_eq!(lines[2..], ["aws:r: x.wasm: no component", "aws:r: old: its file was removed"]);
     }
 }

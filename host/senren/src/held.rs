@@ -20,7 +20,8 @@ pub async fn confirm(args: ConfirmArgs) -> Result<(), Failure> {
     let site = args.scope.name();
     let consent = Consent::of(&args.consent, &format!("senren status --site {site}"))?;
     let client = Client::open(&args.connection).await?;
-    let (mut names, mut regions, mut expected_revision) = (args.names.clone(), args.regions.clone(), None);
+    let (mut names, mut regions) = (args.names.clone(), args.regions.clone());
+    let mut expected_revision = args.expected_revision;
     if consent == Consent::Asked {
         let (revision, mut held) = resources(&client, site, &args.names, &args.regions).await?;
         held.retain(|resource| resource.hold.is_some());
@@ -36,7 +37,7 @@ pub async fn confirm(args: ConfirmArgs) -> Result<(), Failure> {
         // Not what has come to be held while the question stood.
         names = distinct(held.iter().map(|resource| &resource.name));
         regions = distinct(held.iter().map(|resource| &resource.region));
-        expected_revision = Some(revision);
+        expected_revision = expected_revision.or(Some(revision));
     }
     let request = ConfirmHeldRequest {
         site: site.to_owned(),

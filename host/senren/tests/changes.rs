@@ -157,6 +157,7 @@ fn a_deletion_of_everything_is_held_until_confirmed() {
     assert_eq!(asked.status, Some(130), "{}", asked.stdout);
     assert_has(&asked.stdout, &["Deletion of cache (redis) in aws:us-east-1", "its data be lost?"]);
     dev.run(&["confirm", "other", "--yes"]).check(4, &[]);
+    dev.run(&["confirm", "--yes", "--expected-revision", "1"]).check(4, &["nothing was changed"]);
     dev.run(&["confirm", "cache", "--yes", "--wait"]).check(0, &["1 deleted", "is as declared"]);
     assert_has(&dev.run(&["status"]).check(0, &[]).stdout, &["no database to show"]);
 

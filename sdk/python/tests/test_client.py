@@ -150,6 +150,7 @@ def test_regions_say_what_they_can_run(client: SenrenClient) -> None:
     regions = {region.id: region for region in client.list_regions()}
     region = regions[REGION]
     assert region.phase == "Connected" and region.last_heartbeat_at
+    assert region.published_version == region.version
     (redis,) = [plugin for plugin in region.plugins if plugin.type == "redis"]
     assert len(redis.digest) == 64
     assert "memory_mb" in redis.spec_schema["properties"]
@@ -212,7 +213,12 @@ def test_a_deletion_of_everything_is_held_until_confirmed(client: SenrenClient) 
     assert resource.ready and resource.hold and resource.hold.kind == "Deletion"
     with pytest.raises(NotFound):
         client.confirm_held(["other"])
-    confirmed = client.confirm_held(["global-features"], regions=[REGION], wait=True, timeout=60)
+    revision = client.get_status().revision
+    with pytest.raises(Conflict):
+        client.confirm_held(expected_revision=revision - 1)
+    confirmed = client.confirm_held(
+        ["global-features"], regions=[REGION], expected_revision=revision, wait=True, timeout=60
+    )
     assert [c.action for c in confirmed.changes] == ["deleted"]
     assert client.get_status().resources == ()
 

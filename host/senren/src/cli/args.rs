@@ -222,6 +222,9 @@ pub struct ConfirmArgs {
     pub scope: Scope,
     #[command(flatten)]
     pub consent: Consent,
+    /// Confirms only if the site's revision is this one.
+    #[arg(long, value_name = "REVISION")]
+    pub expected_revision: Option<u64>,
     #[command(flatten)]
     pub waiting: Waiting,
     #[command(flatten)]

@@ -187,6 +187,8 @@ def region(message: Any) -> types.Region:
         problems=tuple(message.problems),
         plane_version=message.plane_version,
         cluster_uid=message.cluster_uid,
+        published_version=message.published_version,
+        behind_since=_time(message, "behind_since"),
     )
 
 

@@ -297,3 +297,7 @@ class Region:
     problems: tuple[str, ...]
     plane_version: str
     cluster_uid: str
+    #: What was last published to it.
+    published_version: int = 0
+    #: Since when it should be at a version that it does not confirm; ``None``: it is not behind.
+    behind_since: datetime | None = None

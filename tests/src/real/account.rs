@@ -68,6 +68,11 @@ impl Account {
         Record::read(&self.audit_log, &self.user())
     }
 
+    /// What it and its like, the planes of other tests in its cluster, did so far. `None`: as above.
+    pub fn record_of_all(&self) -> Option<Record> {
+        Record::read(&self.audit_log, &format!(":{NAME}"))
+    }
+
     fn write_kubeconfig(&self, admin: &Path) {
         let mut kubeconfig = Kubeconfig::read_from(admin).expect("a kubeconfig");
         for user in &mut kubeconfig.auth_infos {

@@ -35,14 +35,14 @@ pub struct Record {
 }
 
 impl Record {
-    /// Reads what the log has of `user`. `None`: there is no log.
+    /// Reads what the log has of users whose name ends so. `None`: there is no log.
     pub fn read(log: &Path, user: &str) -> Option<Self> {
         let text = std::fs::read_to_string(log).ok()?;
         let mut record = Self::default();
         let named = text.lines().filter(|line| line.contains(user));
         // The last line may be half written.
         for event in named.filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
-            if event["user"]["username"] == user {
+            if event["user"]["username"].as_str().is_some_and(|name| name.ends_with(user)) {
                 record.note(&event);
             }
         }

@@ -31,6 +31,7 @@ static SHAPES: LazyLock<BTreeMap<GroupResource, Arc<Shape>>> = LazyLock::new(|| 
     };
     let plain =
         |fields: Vec<Field>| object(&["metadata"], fields.into_iter().chain([("metadata", metadata())]));
+    let plain_spec = |spec| object(&["metadata", "spec"], [("metadata", metadata()), ("spec", spec)]);
     BTreeMap::from([
         (kinds::NAMESPACES, root(vec![("status", conditions())])),
         (kinds::CONFIG_MAPS, plain(vec![("data", map()), ("binaryData", map())])),
@@ -40,14 +41,15 @@ static SHAPES: LazyLock<BTreeMap<GroupResource, Arc<Shape>>> = LazyLock::new(|| 
         (kinds::ENDPOINTS, plain(vec![])),
         (kinds::PODS, root(vec![("spec", pod_spec()), ("status", pod_status())])),
         (kinds::CLAIMS, root(vec![("spec", claim()), ("status", claim_status())])),
-        (kinds::EVENTS, plain(vec![])),
+        (kinds::EVENTS, event()),
         (kinds::ENDPOINT_SLICES, plain(vec![])),
         (kinds::STATEFUL_SETS, root(vec![("spec", stateful_set()), ("status", conditions())])),
         (kinds::CONTROLLER_REVISIONS, plain(vec![("data", Arc::new(Shape::Deduced))])),
         (kinds::JOBS, root(vec![("spec", job()), ("status", conditions_atomic())])),
         (kinds::LEASES, root(vec![])),
         (kinds::DISRUPTION_BUDGETS, root(vec![("spec", budget()), ("status", budget_status())])),
-        (kinds::DEFINITIONS, root(vec![("status", conditions())])),
+        (kinds::NETWORK_POLICIES, plain_spec(network_policy())),
+        (kinds::DEFINITIONS, root(vec![("spec", object(&["names"], [])), ("status", conditions())])),
     ])
 });
 
@@ -98,6 +100,11 @@ fn conditions_atomic() -> Arc<Shape> {
     object(&[], [("conditions", atomic())])
 }
 
+fn event() -> Arc<Shape> {
+    let fields = [("metadata", metadata()), ("involvedObject", atomic()), ("related", atomic())];
+    object(&["metadata", "involvedObject", "source"], fields)
+}
+
 fn service() -> Arc<Shape> {
     // `selector` is `x-kubernetes-map-type: atomic`; the address lists are atomic by the rule.
     object(&[], [("ports", ports("port")), ("selector", atomic())])
@@ -145,6 +152,10 @@ fn budget() -> Arc<Shape> {
 
 fn budget_status() -> Arc<Shape> {
     object(&[], [("conditions", list(&["type"], open())), ("disruptedPods", map())])
+}
+
+fn network_policy() -> Arc<Shape> {
+    object(&["podSelector"], [("podSelector", atomic())])
 }
 
 fn template() -> Arc<Shape> {

@@ -2,8 +2,12 @@
 //! namespaces, the serving of definitions.
 //!
 //! Asynchronous, as in a real cluster: the store notes work as it changes (`Chore`), one task does it. Every
-//! chore looks at the present state only, so that doing one twice, or late, is harmless.
+//! chore looks at the present state only, so that doing one twice, or late, is harmless. One that fails is done again
+//! later. Events go an hour after they were last seen, as there.
 
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -11,22 +15,61 @@ use crate::crd;
 use crate::delete::{DeleteOptions, FOREGROUND, ORPHAN, Propagation};
 use crate::kinds;
 use crate::status::Result;
-use crate::store::{Chore, Key, Object, Place, State, Store, uid_of};
-use crate::write::{Part, Write};
+use crate::store::{Chore, Key, Object, Place, State, Store, key_of, uid_of};
+use crate::write::{CONTROLLERS, Part, Write};
 
-const COLLECTOR: &str = "garbage-collector";
-const ACCOUNTS: &str = "kube-controller-manager";
+/// How long an event is kept after it was last seen.
+const EVENTS_LAST: SignedDuration = SignedDuration::from_hours(1);
+/// How often old events are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// How long work that failed waits until it is tried again.
+const BREATH: Duration = Duration::from_millis(500);
 
 /// Does chores until stopped.
 pub(crate) async fn run(store: Store, stop: CancellationToken) {
-    while let Some(chore) = stop.run_until_cancelled(store.next_chore()).await {
+    let mut sweep = tokio::time::interval(SWEEP_EVERY);
+    loop {
+        let chore = tokio::select! {
+            () = stop.cancelled() => return,
+            chore = store.next_chore() => chore,
+            _ = sweep.tick() => {
+                expire_events(&store, Timestamp::now());
+                continue;
+            }
+        };
         if let Err(refusal) = perform(&store, &chore)
             && refusal.code != 404
         {
-            tracing::warn!(?chore, %refusal, "a controller of the embedded cluster could not do its work");
+            tracing::warn!(?chore, %refusal, "a controller of the embedded cluster could not do its work yet");
+            let (store, stop) = (store.clone(), stop.clone());
+            tokio::spawn(async move {
+                if stop.run_until_cancelled(tokio::time::sleep(BREATH)).await.is_some() {
+                    store.later(chore);
+                }
+            });
         }
         // One chore at a time, so that a large cascade doesn't keep a runtime thread to itself.
         tokio::task::yield_now().await;
+    }
+}
+
+/// Takes away the events that nobody has seen again for an hour.
+fn expire_events(store: &Store, now: Timestamp) {
+    let Ok(events) = store.list(&kinds::EVENTS, None) else { return };
+    let last_seen = |event: &Value| {
+        let told = [&event["lastTimestamp"], &event["eventTime"], &event["series"]["lastObservedTime"]];
+        let all = told.into_iter().chain([&event["metadata"]["creationTimestamp"]]);
+        all.filter_map(|time| time.as_str()?.parse::<Timestamp>().ok()).max()
+    };
+    for event in &events.items {
+        if last_seen(event).is_some_and(|seen| now.duration_since(seen) > EVENTS_LAST) {
+            let key = key_of(event);
+            if let Err(refusal) =
+                store.delete(&kinds::EVENTS, &key.namespace, &key.name, &DeleteOptions::default())
+            {
+                tracing::debug!(%refusal, "an old event stays for now");
+            }
+        }
     }
 }
 
@@ -142,10 +185,10 @@ fn blocks(state: &State, dependent: &Place, owner: &str) -> bool {
 }
 
 /// Makes the account that every namespace has, unless it is there or the namespace is on its way out.
-fn give_account(store: &Store, namespace: &str) -> Result<()> {
+pub(crate) fn give_account(store: &Store, namespace: &str) -> Result<()> {
     let account = json!({"apiVersion": "v1", "kind": "ServiceAccount",
         "metadata": {"name": kinds::DEFAULT_ACCOUNT}});
-    match store.create(&kinds::SERVICE_ACCOUNTS, namespace, account, &Write::by(ACCOUNTS)) {
+    match store.create(&kinds::SERVICE_ACCOUNTS, namespace, account, &Write::by(CONTROLLERS)) {
         Err(refusal) if ![403, 404, 409].contains(&refusal.code) => Err(refusal),
         _ => Ok(()),
     }
@@ -204,7 +247,7 @@ fn drop_finalizer(store: &Store, place: &Place, finalizer: &str) -> Result<()> {
 
 fn change(store: &Store, place: &Place, change: impl FnOnce(&mut Value)) -> Result<()> {
     let Place { resource, key } = place;
-    store.modify(resource, Part::Main, &key.namespace, &key.name, &Write::by(COLLECTOR), change).map(drop)
+    store.modify(resource, Part::Main, &key.namespace, &key.name, &Write::by(CONTROLLERS), change).map(drop)
 }
 
 fn ignore_missing(result: Result<()>) -> Result<()> {
@@ -217,4 +260,37 @@ fn has_finalizer(object: &Value, finalizer: &str) -> bool {
 
 fn has_finalizers(object: &Value) -> bool {
     object["metadata"]["finalizers"].as_array().is_some_and(|f| !f.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test]
+    async fn an_event_goes_an_hour_after_it_was_last_seen() {
+        let sim = crate::KubeSim::start(crate::Config::default()).await.unwrap();
+        let (store, by) = (sim.store(), Write::by("test"));
+        let now = Timestamp::now();
+        let ago = |minutes: i64| {
+            (now - SignedDuration::from_mins(minutes)).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+        };
+        for (name, last) in [("old", ago(61)), ("young", ago(59))] {
+            let event = json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": name}, "lastTimestamp": last,
+                "involvedObject": {"namespace": "default"}});
+            store.create(&kinds::EVENTS, "default", event, &by).unwrap();
+        }
+        let later = now + SignedDuration::from_mins(30);
+        let names = |now| {
+            expire_events(store, now);
+            let items = store.list(&kinds::EVENTS, None).unwrap().items;
+            items
+                .iter()
+                .map(|event| event["metadata"]["name"].as_str().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
+        // Both were made just now, whatever they say.
+        assert_eq!(names(later), ["old", "young"]);
+        assert_eq!(names(now + SignedDuration::from_mins(61)), Vec::<String>::new());
+    }
 }

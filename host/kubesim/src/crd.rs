@@ -5,103 +5,21 @@
 
 use std::sync::Arc;
 
-use senren_schema::{Schema, Violation};
+use senren_schema::Schema;
 use serde_json::{Value, json};
 
 use crate::admit::set;
 use crate::apply::managed::now;
+use crate::custom::{Custom, dotted};
 use crate::delete::DeleteOptions;
 use crate::kinds::{self, GroupResource, Kind};
-use crate::service::{Printed, printed};
+use crate::service::printed;
 use crate::shape;
 use crate::status::{self, Cause, Result};
 use crate::store::{Key, State, Store};
 use crate::write::{Part, Write};
 
 const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
-
-/// What a kind made by a CustomResourceDefinition adds to the built-in ones.
-#[derive(Debug)]
-pub struct Custom {
-    /// Name of the definition.
-    pub definition: String,
-    schema: Schema,
-    status: bool,
-    columns: Vec<Printed>,
-    /// The schema as the definition has it, for documentation.
-    source: Value,
-}
-
-impl Custom {
-    /// The schema as it was written.
-    pub(crate) fn source(&self) -> &Value {
-        &self.source
-    }
-
-    /// What a table shows beside the name.
-    pub(crate) fn columns(&self) -> &[Printed] {
-        &self.columns
-    }
-
-    /// Drops the fields that the schema doesn't know.
-    pub(crate) fn prune(&self, object: &mut Value) {
-        self.schema.prune(object);
-    }
-
-    /// Fills in the schema's defaults.
-    pub(crate) fn default(&self, object: &mut Value) {
-        self.schema.apply_defaults(object);
-    }
-
-    /// What is wrong with a custom resource; of the part that is written.
-    pub(crate) fn check(&self, object: &Value, part: Part) -> Vec<Cause> {
-        let concerned = |violation: &Violation| {
-            let of_status = violation.path == "/status" || violation.path.starts_with("/status/");
-            !self.status || of_status == (part == Part::Status)
-        };
-        let violations = self.schema.validate_pruned(object);
-        violations.iter().filter(|v| concerned(v)).map(|violation| cause(object, violation)).collect()
-    }
-}
-
-fn cause(object: &Value, violation: &Violation) -> Cause {
-    let field = dotted(&violation.path);
-    let value = object.pointer(&violation.path).cloned().unwrap_or_default();
-    match violation.code.as_str() {
-        "required" => Cause::required(field, ""),
-        "type" => Cause {
-            reason: "FieldValueTypeInvalid",
-            message: format!("Invalid value: {value}: {field} in body {}", violation.message),
-            field,
-        },
-        "enum" => Cause {
-            reason: "FieldValueNotSupported",
-            message: format!("Unsupported value: {value}: {}", violation.message),
-            field,
-        },
-        _ => {
-            let detail = format!("{field} in body {}", violation.message);
-            Cause::invalid(field, &value, &detail)
-        }
-    }
-}
-
-/// `/spec/list/0` as `spec.list[0]`.
-fn dotted(pointer: &str) -> String {
-    let mut out = String::new();
-    for token in pointer.split('/').skip(1) {
-        let token = token.replace("~1", "/").replace("~0", "~");
-        if token.bytes().all(|b| b.is_ascii_digit()) && !token.is_empty() {
-            out.push_str(&format!("[{token}]"));
-        } else {
-            if !out.is_empty() {
-                out.push('.');
-            }
-            out.push_str(&token);
-        }
-    }
-    out
-}
 
 /// Defaults of a definition.
 pub(crate) fn default(definition: &mut Value) {
@@ -121,7 +39,7 @@ pub(crate) fn complete(definition: &mut Value) {
         definition["spec"]["versions"].as_array().into_iter().flatten().find(|v| v["storage"] == true);
     let stored: Vec<Value> = stored.map(|v| v["name"].clone()).into_iter().collect();
     definition["status"] = json!({
-        "conditions": [], "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": stored,
+        "conditions": null, "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": stored,
     });
 }
 
@@ -196,7 +114,7 @@ fn check_versions(causes: &mut Vec<Cause>, spec: &Value) -> Result<()> {
     }
     let path = "spec.versions[0].schema.openAPIV3Schema";
     let Some(schema) = version["schema"].get("openAPIV3Schema") else {
-        causes.push(Cause::required(path, "schemas are required"));
+        causes.push(Cause::required(path, ""));
         return Ok(());
     };
     if uses_rules(schema) {
@@ -244,14 +162,24 @@ fn kind_of(definition: &Value) -> Option<Kind> {
         status,
         generation: true,
         shape: shape::of_schema(source),
-        custom: Some(Custom {
-            definition: text(&definition["metadata"]["name"]),
-            schema: Schema::parse_crd(source).ok()?,
+        custom: Some(Custom::new(
+            text(&definition["metadata"]["name"]),
+            source,
             status,
-            columns: printed(version).unwrap_or_default(),
-            source: source.clone(),
-        }),
+            printed(version).unwrap_or_default(),
+        )?),
     })
+}
+
+/// Refuses new objects of a definition that is on its way out.
+pub(crate) fn check_open(state: &State, kind: &Kind, name: &str) -> Result<()> {
+    let Some(custom) = &kind.custom else { return Ok(()) };
+    let definition = state.table(&kinds::DEFINITIONS)?.objects.get(&Key::new("", &custom.definition));
+    if definition.is_some_and(|definition| definition["metadata"].get("deletionTimestamp").is_some()) {
+        let detail = "create not allowed while custom resource definition is terminating";
+        return Err(status::forbidden(&kind.resource, name, detail));
+    }
+    Ok(())
 }
 
 fn is_established(definition: &Value) -> bool {

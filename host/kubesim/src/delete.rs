@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::apply::managed::now;
 use crate::crd;
-use crate::kinds::{self, GroupResource};
+use crate::kinds::{self, GroupResource, Kind};
 use crate::status::{self, Result};
 use crate::store::{Key, Object, State, Store};
 use crate::write::is_finished;
@@ -92,7 +92,7 @@ impl State {
         let table = self.table(what)?;
         let kind = table.kind.clone();
         let old = table.get(what, key)?.clone();
-        check_preconditions(what, key, &old, options)?;
+        check_preconditions(&kind, key, &old, options)?;
         check_protected(what, key)?;
         let mut object = (*old).clone();
         set_finalizers(&mut object, options.propagation);
@@ -124,18 +124,24 @@ impl State {
     }
 }
 
-fn check_preconditions(what: &GroupResource, key: &Key, old: &Value, options: &DeleteOptions) -> Result<()> {
-    let checks =
-        [("UID", "uid", &options.uid), ("ResourceVersion", "resourceVersion", &options.resource_version)];
-    for (label, field, wanted) in checks {
+fn check_preconditions(kind: &Kind, key: &Key, old: &Value, options: &DeleteOptions) -> Result<()> {
+    let what = &kind.resource;
+    let checks = [
+        ("UID", "uid", &options.uid, "deleted and then recreated"),
+        ("ResourceVersion", "resourceVersion", &options.resource_version, "modified"),
+    ];
+    for (label, field, wanted, guess) in checks {
         let found = old["metadata"][field].as_str().unwrap_or_default();
         if let Some(wanted) = wanted
             && wanted != found
         {
             let detail = format!(
-                "Precondition failed: {label} in precondition: {wanted}, {label} in object meta: {found}"
+                "the {label} in the precondition ({wanted}) does not match the {label} in record ({found}). \
+                 The object might have been {guess}"
             );
-            return Err(status::conflict(what, &key.name, &detail));
+            // Here, and only here, a real server names the kind and not the resource.
+            let named = GroupResource::new(what.group.clone(), kind.kind.clone());
+            return Err(status::conflict(&named, &key.name, &detail));
         }
     }
     Ok(())
@@ -174,7 +180,8 @@ fn pod_grace(pod: &Value, options: &DeleteOptions) -> i64 {
         return 0;
     }
     let own = pod["spec"]["terminationGracePeriodSeconds"].as_i64().unwrap_or(30);
-    let wanted = options.grace_period_seconds.unwrap_or(own).max(0);
+    // No clock here goes further than a hundred years.
+    let wanted = options.grace_period_seconds.unwrap_or(own).clamp(0, 100 * 365 * 24 * 60 * 60);
     // Deleting again can only shorten the time that is left.
     pod["metadata"]["deletionGracePeriodSeconds"].as_i64().map_or(wanted, |given| given.min(wanted))
 }

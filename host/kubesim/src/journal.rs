@@ -54,6 +54,8 @@ pub(crate) struct Journal {
     lines: usize,
     /// Lines right after the last compaction, or at start.
     live: usize,
+    /// Half a line could not be taken back: whatever came after it could not be read again.
+    broken: bool,
     /// Held for as long as the store runs: two clusters on one directory would destroy each other's data.
     _lock: File,
 }
@@ -68,7 +70,7 @@ impl Journal {
         state.loaded();
         let file = open_append(&path)?;
         let size = file.metadata()?.len();
-        Ok(Journal { dir: dir.to_owned(), file, size, lines, live: 0, _lock: lock })
+        Ok(Journal { dir: dir.to_owned(), file, size, lines, live: 0, broken: false, _lock: lock })
     }
 
     /// Notes that an object was put.
@@ -113,6 +115,7 @@ impl Journal {
         self.size = size;
         self.lines = lines;
         self.live = lines;
+        self.broken = false;
         Ok(())
     }
 
@@ -124,9 +127,17 @@ impl Journal {
     fn append(&mut self, line: &Written<'_>) -> anyhow::Result<()> {
         let mut bytes = Vec::with_capacity(1024);
         write_line(&mut bytes, line)?;
+        if self.broken {
+            bail!(
+                "the journal in {} ends in half a line, and nothing can be written after it",
+                self.dir.display()
+            );
+        }
         if let Err(error) = self.file.write_all(&bytes) {
             // Half a line in the middle would be damage; the change itself is refused.
-            self.file.set_len(self.size).context("taking back half a line of the journal")?;
+            let taken_back = self.file.set_len(self.size);
+            self.broken = taken_back.is_err();
+            taken_back.context("taking back half a line of the journal")?;
             return Err(error).context("writing the journal of the embedded cluster");
         }
         self.size += bytes.len() as u64;

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::crd::Custom;
+use crate::custom::Custom;
 use crate::shape::Shape;
 
 /// What one API path serves: a group and a plural, `apps` `statefulsets`. Versions are views of the same objects.
@@ -73,6 +73,8 @@ pub const JOBS: GroupResource = GroupResource::of("batch", "jobs");
 pub const LEASES: GroupResource = GroupResource::of("coordination.k8s.io", "leases");
 /// `policy/v1 PodDisruptionBudget`
 pub const DISRUPTION_BUDGETS: GroupResource = GroupResource::of("policy", "poddisruptionbudgets");
+/// `networking.k8s.io/v1 NetworkPolicy`: kept, and nothing more; connections are not filtered
+pub const NETWORK_POLICIES: GroupResource = GroupResource::of("networking.k8s.io", "networkpolicies");
 /// `apiextensions.k8s.io/v1 CustomResourceDefinition`
 pub const DEFINITIONS: GroupResource = GroupResource::of("apiextensions.k8s.io", "customresourcedefinitions");
 
@@ -119,6 +121,9 @@ impl Kind {
 
     /// The verbs discovery announces.
     pub fn verbs(&self) -> &'static [&'static str] {
+        if self.custom.is_some() {
+            return &["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
+        }
         &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
     }
 }
@@ -134,7 +139,7 @@ enum Scope {
 /// (status subresource, generation)
 type Traits = (bool, bool);
 
-fn rows() -> [Row; 16] {
+fn rows() -> [Row; 17] {
     use Scope::{Cluster, Namespaced};
     const PLAIN: Traits = (false, false);
     const STATUS: Traits = (true, false);
@@ -155,6 +160,7 @@ fn rows() -> [Row; 16] {
         Row(JOBS, "v1", "Job", &[], Namespaced, COUNTED),
         Row(LEASES, "v1", "Lease", &[], Namespaced, PLAIN),
         Row(DISRUPTION_BUDGETS, "v1", "PodDisruptionBudget", &["pdb"], Namespaced, COUNTED),
+        Row(NETWORK_POLICIES, "v1", "NetworkPolicy", &["netpol"], Namespaced, (false, true)),
         Row(DEFINITIONS, "v1", "CustomResourceDefinition", &["crd", "crds"], Cluster, COUNTED),
     ]
 }

@@ -24,6 +24,7 @@ mod apply;
 mod builtin_shapes;
 mod collect;
 mod crd;
+mod custom;
 mod delete;
 mod events;
 mod freeze;

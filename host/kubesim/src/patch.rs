@@ -43,8 +43,18 @@ fn step(target: &mut Value, operation: &Value) -> Result<(), String> {
         "add" => add(target, path, value()?),
         "remove" => remove(target, path).map(drop),
         "replace" => {
-            let place = target.pointer_mut(path).ok_or_else(|| missing(path))?;
-            *place = value()?;
+            // As a real server does: a field of an object need not be there.
+            let in_object = || {
+                let (parent, last) = split(path).ok()?;
+                Some((target.pointer(parent)?.as_object()?, last)).map(|_| ())
+            };
+            if target.pointer(path).is_none() && in_object().is_none() {
+                return Err(missing(path));
+            }
+            match target.pointer_mut(path) {
+                Some(place) => *place = value()?,
+                None => add(target, path, value()?)?,
+            }
             Ok(())
         }
         "test" => {
@@ -138,7 +148,12 @@ mod tests {
             Ok(json!({"a": {}, "c/d": "x", "e": [1, 2]})),
         );
         check(json!([{"op": "remove", "path": "/c~1d"}, {"op": "test", "path": "/a", "value": 1}]), Err(()));
-        check(json!([{"op": "replace", "path": "/none", "value": 1}]), Err(()));
+        check(json!([{"op": "replace", "path": "/none/below", "value": 1}]), Err(()));
+        check(json!([{"op": "replace", "path": "/a/b/7", "value": 1}]), Err(()));
+        check(
+            json!([{"op": "replace", "path": "/e", "value": 1}]),
+            Ok(json!({"a": {"b": [1, 2]}, "c/d": "x", "e": 1})),
+        );
     }
 
     #[test]

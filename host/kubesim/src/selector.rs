@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::admit::label_value;
 use crate::status::{self, Result};
 
 /// One requirement on a label.
@@ -14,6 +15,19 @@ enum Requirement {
 }
 
 impl Requirement {
+    /// Refuses values that no label can have.
+    fn check(&self) -> Result<()> {
+        let (Requirement::In(key, values) | Requirement::NotIn(key, values)) = self else { return Ok(()) };
+        for (at, value) in values.iter().enumerate() {
+            if let Some(problem) = label_value(value) {
+                return Err(status::bad_request(format!(
+                    "unable to parse requirement: values[{at}][{key}]: Invalid value: {value:?}: {problem}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     fn holds(&self, labels: &Value) -> bool {
         let value = |key: &str| labels.get(key).and_then(Value::as_str);
         let among = |value: &str, values: &[String]| values.iter().any(|v| v == value);
@@ -39,7 +53,11 @@ impl LabelSelector {
             .into_iter()
             .map(str::trim)
             .filter(|part| !part.is_empty())
-            .map(|part| parse_requirement(part).ok_or_else(|| refuse(part)))
+            .map(|part| {
+                let requirement = parse_requirement(part).ok_or_else(|| refuse(part))?;
+                requirement.check()?;
+                Ok(requirement)
+            })
             .collect::<Result<_>>()
             .map(LabelSelector)
     }
@@ -133,7 +151,7 @@ pub struct FieldSelector(Vec<(String, String, bool)>);
 
 impl FieldSelector {
     /// Reads `metadata.name=a,spec.nodeName!=b`; refuses fields that can't be selected by.
-    pub fn parse(text: &str, kind: &str) -> Result<FieldSelector> {
+    pub fn parse(text: &str, kind: &str, custom: bool) -> Result<FieldSelector> {
         let mut all = Vec::new();
         for part in text.split(',').filter(|part| !part.is_empty()) {
             let (field, value, equal) = if let Some((field, value)) = part.split_once("!=") {
@@ -142,11 +160,17 @@ impl FieldSelector {
                 (field, value, true)
             } else {
                 return Err(status::bad_request(format!(
-                    "invalid selector: {text:?}; can't understand {part:?}"
+                    "invalid selector: '{text}'; can't understand '{part}'"
                 )));
             };
             if !is_selectable(field, kind) {
-                return Err(status::bad_request(format!("field label not supported: {field}")));
+                return Err(status::bad_request(if OWN_FIELDS.contains(&kind) || custom {
+                    format!("field label not supported: {field}")
+                } else {
+                    format!(
+                        "{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+                    )
+                }));
             }
             all.push((field.to_owned(), value.to_owned(), equal));
         }
@@ -161,6 +185,9 @@ impl FieldSelector {
         })
     }
 }
+
+/// Kinds with more fields than those that every object has.
+const OWN_FIELDS: [&str; 4] = ["Pod", "Namespace", "Secret", "Event"];
 
 fn is_selectable(field: &str, kind: &str) -> bool {
     match (kind, field) {
@@ -222,6 +249,6 @@ mod tests {
         for text in ["a b", "a in b", "=x", "a of (b)"] {
             assert_eq!(LabelSelector::parse(text).unwrap_err().code, 400, "{text}");
         }
-        assert_eq!(FieldSelector::parse("spec.replicas=1", "StatefulSet").unwrap_err().code, 400);
+        assert_eq!(FieldSelector::parse("spec.replicas=1", "StatefulSet", false).unwrap_err().code, 400);
     }
 }

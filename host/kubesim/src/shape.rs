@@ -101,6 +101,16 @@ pub enum Grain<'a> {
     Items(&'a ListMap),
 }
 
+impl Grain<'_> {
+    /// By which an item is known; none where it is known by its value, or not at all.
+    pub fn keys(&self) -> Vec<&str> {
+        match self {
+            Grain::Items(list) => list.keys.iter().map(|(key, _)| key.as_str()).collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
 /// The shape of a custom resource, from the schema of its version.
 pub fn of_schema(schema: &Value) -> Arc<Shape> {
     let mut root = match from_schema(schema) {

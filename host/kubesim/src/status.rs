@@ -54,6 +54,13 @@ impl Cause {
         Cause { reason: "FieldValueForbidden", field: field.into(), message: format!("Forbidden: {detail}") }
     }
 
+    /// A list or a map holds more than it may.
+    pub fn too_many(field: impl Into<String>, value: &serde_json::Value, limit: &serde_json::Value) -> Cause {
+        let count = value.as_array().map(Vec::len).or(value.as_object().map(serde_json::Map::len));
+        let message = format!("Too many: {}: must have at most {limit} items", count.unwrap_or_default());
+        Cause { reason: "FieldValueTooMany", field: field.into(), message }
+    }
+
     /// A list holds the same thing twice.
     pub fn duplicate(field: impl Into<String>, value: &serde_json::Value) -> Cause {
         Cause {
@@ -73,6 +80,13 @@ fn failure(code: u16, reason: &str, message: impl Into<String>) -> Box<Status> {
         reason: reason.to_owned(),
         details: None,
     })
+}
+
+/// A refusal whose details are there and say nothing.
+fn undetailed(code: u16, reason: &str, message: impl Into<String>) -> Box<Status> {
+    let mut status = failure(code, reason, message);
+    status.details = Some(no_details());
+    status
 }
 
 fn with_details(
@@ -108,7 +122,7 @@ pub fn not_found(what: &GroupResource, name: &str) -> Box<Status> {
 
 /// 404: the server serves nothing under this path.
 pub fn no_such_path() -> Box<Status> {
-    failure(404, "NotFound", "the server could not find the requested resource")
+    undetailed(404, "NotFound", "the server could not find the requested resource")
 }
 
 /// 409: an object of this name is there already.
@@ -250,12 +264,13 @@ pub fn continue_expired() -> Box<Status> {
 
 /// 405: the resource exists, the verb does not.
 pub fn method_not_allowed() -> Box<Status> {
-    failure(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+    undetailed(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
 }
 
 /// 406: the client takes only what isn't served.
 pub fn not_acceptable() -> Box<Status> {
-    failure(406, "NotAcceptable", "only the following media types are accepted: application/json")
+    let message = "406: Not Acceptable\n\nAvailable representations: application/json";
+    undetailed(406, "NotAcceptable", message)
 }
 
 /// 413: more than is taken in one request.
@@ -266,6 +281,11 @@ pub fn too_large(limit: usize) -> Box<Status> {
 /// 415: a body in a format that this endpoint does not take.
 pub fn unsupported_media_type(message: impl Into<String>) -> Box<Status> {
     failure(415, "UnsupportedMediaType", message)
+}
+
+/// 415: a patch of a kind that there isn't.
+pub fn no_such_patch() -> Box<Status> {
+    undetailed(415, "UnsupportedMediaType", "415: Unsupported Media Type")
 }
 
 /// 429: come back later.
@@ -287,9 +307,9 @@ pub fn internal(message: impl std::fmt::Display) -> Box<Status> {
     failure(500, "InternalError", format!("Internal error occurred: {message}"))
 }
 
-/// 500 whose message stands by itself.
+/// 500 whose message stands by itself, without a reason.
 pub fn internal_plain(message: impl Into<String>) -> Box<Status> {
-    failure(500, "InternalError", message)
+    failure(500, "", message)
 }
 
 /// 404 of a request that names a namespace which isn't there.
@@ -299,17 +319,14 @@ pub fn no_namespace(namespace: &str) -> Box<Status> {
 
 /// 422 of a patch that can't be applied.
 pub fn unprocessable(problem: &str) -> Box<Status> {
-    failure(
-        422,
-        "Invalid",
-        format!("the server rejected our request due to an error in our request: {problem}"),
-    )
+    tracing::debug!(problem, "a patch was refused");
+    undetailed(422, "Invalid", "the server rejected our request due to an error in our request")
 }
 
 /// 504: the client has seen a revision that this server hasn't.
 pub fn too_large_revision(asked: u64, current: u64) -> Box<Status> {
     let mut status =
-        failure(504, "Timeout", format!("Too large resource version: {asked}, current: {current}"));
+        failure(504, "Timeout", format!("Timeout: Too large resource version: {asked}, current: {current}"));
     let mut details = no_details();
     details.retry_after_seconds = 1;
     details.causes.push(StatusCause {

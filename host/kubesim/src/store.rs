@@ -28,7 +28,7 @@ pub(crate) use state::State;
 pub use watch::Watch;
 
 pub use crate::delete::{DeleteOptions, Deletion, Propagation};
-pub use crate::write::{Part, Write};
+pub use crate::write::{Part, Told, Write};
 
 /// A stored object: a snapshot that never changes.
 pub type Object = Arc<Value>;
@@ -197,9 +197,13 @@ impl Store {
 
     /// The objects now and every change from here on: what a controller starts from.
     pub fn list_and_watch(&self, what: &GroupResource) -> Result<(Listing, Watch)> {
-        let listing = self.list(what, None)?;
-        let watch = self.watch(what, listing.revision)?;
-        Ok((listing, watch))
+        // Both of the same moment: no history is short enough to be lost in between.
+        let state = self.state.read();
+        let table = state.table(what)?;
+        let items = table.range(None).map(|(_, object)| object.clone()).collect();
+        let (revision, head) = (state.revision, table.follow(state.revision)?);
+        drop(state);
+        Ok((Listing { revision, items }, Watch::new(self.clone(), what.clone(), revision, head)))
     }
 
     /// Ends all writing, and lets go of the directory. What is there can still be read.
@@ -215,6 +219,11 @@ impl Store {
     /// Looks at the state, consistently.
     pub(crate) fn inspect<T>(&self, look: impl FnOnce(&State) -> T) -> T {
         look(&self.state.read())
+    }
+
+    /// Work that could not be done yet.
+    pub(crate) fn later(&self, chore: Chore) {
+        self.chores.push(chore);
     }
 
     /// The next piece of work for the controllers; waits for one.

@@ -3,13 +3,20 @@
 //!
 //! Every write ends in `insert` or `rewrite`, whatever it started as.
 
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 
 use crate::admit;
 use crate::apply::managed::{Actor, Managed, now};
+use crate::crd;
 use crate::kinds::{self, GroupResource, Kind};
 use crate::status::{self, Cause, Result};
 use crate::store::{Key, Object, State, Store, key_of, uid_of};
+
+/// The field manager of everything that a cluster's controllers write.
+pub(crate) const CONTROLLERS: &str = "kube-controller-manager";
 
 /// Which part of an object a write is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +30,7 @@ pub enum Part {
 }
 
 /// Who writes, and how.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Write {
     /// The field manager that owns what is written.
     pub manager: String,
@@ -31,22 +38,42 @@ pub struct Write {
     pub dry_run: bool,
     /// Refuse fields that the kind does not have instead of dropping them.
     pub strict: bool,
+    /// What the author should be told although the write succeeds.
+    pub told: Told,
+}
+
+/// Words for the author of a write, beside the answer. Clones are the same words.
+#[derive(Debug, Clone, Default)]
+pub struct Told(Arc<Mutex<Vec<String>>>);
+
+impl Told {
+    pub(crate) fn tell(&self, words: Vec<String>) {
+        if !words.is_empty() {
+            *self.0.lock() = words;
+        }
+    }
+
+    /// What has been said.
+    pub fn words(&self) -> Vec<String> {
+        self.0.lock().clone()
+    }
 }
 
 impl Write {
     /// An ordinary write of this field manager.
     pub fn by(manager: impl Into<String>) -> Write {
-        Write { manager: manager.into(), dry_run: false, strict: false }
+        Write { manager: manager.into(), dry_run: false, strict: false, told: Told::default() }
     }
 }
 
 impl Store {
-    /// Makes the namespaces every cluster has.
+    /// Makes the namespaces every cluster has, complete from the beginning.
     pub(crate) fn bootstrap(&self) -> anyhow::Result<()> {
         for name in ["default", "kube-system", "kube-public", "kube-node-lease"] {
             if self.get(&kinds::NAMESPACES, "", name).is_err() {
                 let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
                 self.create(&kinds::NAMESPACES, "", namespace, &Write::by("kube-apiserver"))?;
+                crate::collect::give_account(self, name)?;
             }
         }
         Ok(())
@@ -86,7 +113,7 @@ impl Store {
                 let cause = Cause {
                     reason: "FieldValueInvalid",
                     field: "metadata.resourceVersion".into(),
-                    message: format!("Invalid value: 0x0: {detail}"),
+                    message: format!("Invalid value: 0: {detail}"),
                 };
                 return Err(status::invalid(
                     &kind.resource.plural,
@@ -95,7 +122,7 @@ impl Store {
                     &[cause],
                 ));
             }
-            admit::undefaulted(&kind, &mut object, by.strict)?;
+            admit::undefaulted(&kind, &mut object, by)?;
             state.rewrite(what, part, key, by, |_, _| Ok(Made::Written(object)))
         })
     }
@@ -159,12 +186,13 @@ impl State {
             object["metadata"] = json!({});
         }
         object["metadata"].as_object_mut().map(|meta| meta.remove("managedFields"));
-        admit::undefaulted(kind, &mut object, by.strict)?;
+        admit::undefaulted(kind, &mut object, by)?;
         if object["metadata"]["resourceVersion"].as_str().is_some_and(|v| !v.is_empty()) {
             return Err(status::internal_plain("resourceVersion should not be set on objects to be created"));
         }
         let key = self.place_new(kind, namespace, &mut object)?;
         self.check_namespace(kind, &key)?;
+        crd::check_open(self, kind, &key.name)?;
         begin(kind, &mut object);
         admit::default(kind, &mut object);
         let managed = applied.unwrap_or_else(|| {
@@ -284,7 +312,10 @@ impl State {
 pub(crate) fn check_identity(kind: &Kind, key: &Key, object: &Value) -> Result<()> {
     let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
     if text("name").is_empty() {
-        return Err(status::bad_request("name must be provided"));
+        return Err(status::bad_request(format!(
+            "the name of the object ({} based on URL) was undeterminable: name must be provided",
+            key.name
+        )));
     }
     if text("name") != key.name {
         return Err(status::bad_request(format!(
@@ -327,9 +358,7 @@ fn check_preconditions(kind: &Kind, key: &Key, before: &Value, object: &Value) -
 /// What only the server sets on a new object.
 fn begin(kind: &Kind, object: &mut Value) {
     if let Some(meta) = object["metadata"].as_object_mut() {
-        for field in
-            ["selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "resourceVersion"]
-        {
+        for field in ["selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion"] {
             meta.remove(field);
         }
         meta.insert("uid".into(), uuid::Uuid::new_v4().to_string().into());

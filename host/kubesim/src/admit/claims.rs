@@ -2,14 +2,16 @@
 
 use serde_json::Value;
 
-use super::{immutable, require};
+use super::immutable;
 use crate::kinds::{self, GroupResource};
 use crate::status::Cause;
 
 /// What is wrong with a claim.
 pub fn check(old: Option<&Value>, claim: &Value) -> Vec<Cause> {
     let mut causes = Vec::new();
-    require(&mut causes, claim, "spec.accessModes");
+    if claim["spec"]["accessModes"].as_array().is_none_or(Vec::is_empty) {
+        causes.push(Cause::required("spec.accessModes", "at least 1 access mode is required"));
+    }
     if claim["spec"]["resources"]["requests"].get("storage").is_none() {
         causes.push(Cause::required("spec.resources[storage]", ""));
     }

@@ -3,7 +3,7 @@
 //! Built-in kinds pass through the generated types of `k8s-openapi`; what comes back is restricted to what
 //! went in, because the generated types also write required fields that nobody gave.
 
-use k8s_openapi::api::{apps, batch, coordination, core, discovery, policy};
+use k8s_openapi::api::{apps, batch, coordination, core, discovery, networking, policy};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::Status;
@@ -22,13 +22,13 @@ pub fn decode(kind: &Kind, object: &mut Value) -> Result<Vec<String>> {
     match &kind.custom {
         None => {
             typed(kind, object, codec(kind), "", &mut unknown)?;
-            if let Some(text) = object.get("spec").and_then(quantities::invalid)
+            if object.get("spec").and_then(quantities::invalid).is_some()
                 && quantities::in_spec_of(&kind.resource)
             {
                 return Err(cannot_handle(
                     kind,
                     format!(
-                        "{text:?}: quantities must match the regular expression \
+                        "quantities must match the regular expression \
                          '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
                     ),
                 ));
@@ -61,7 +61,7 @@ fn typed(
     Ok(())
 }
 
-fn cannot_handle(kind: &Kind, problem: impl std::fmt::Display) -> Box<Status> {
+pub fn cannot_handle(kind: &Kind, problem: impl std::fmt::Display) -> Box<Status> {
     let (name, version) = (&kind.kind, &kind.storage);
     status::bad_request(format!("{name} in version {version:?} cannot be handled as a {name}: {problem}"))
 }
@@ -71,7 +71,7 @@ fn through<T: Serialize + DeserializeOwned>(object: &Value) -> serde_json::Resul
 }
 
 fn codec(kind: &Kind) -> Option<Typed> {
-    let table: [(kinds::GroupResource, Typed); 16] = [
+    let table: [(kinds::GroupResource, Typed); 17] = [
         (kinds::NAMESPACES, through::<core::v1::Namespace>),
         (kinds::CONFIG_MAPS, through::<core::v1::ConfigMap>),
         (kinds::SECRETS, through::<core::v1::Secret>),
@@ -87,6 +87,7 @@ fn codec(kind: &Kind) -> Option<Typed> {
         (kinds::JOBS, through::<batch::v1::Job>),
         (kinds::LEASES, through::<coordination::v1::Lease>),
         (kinds::DISRUPTION_BUDGETS, through::<policy::v1::PodDisruptionBudget>),
+        (kinds::NETWORK_POLICIES, through::<networking::v1::NetworkPolicy>),
         (kinds::DEFINITIONS, through::<apiextensions::v1::CustomResourceDefinition>),
     ];
     table.into_iter().find(|(what, _)| *what == kind.resource).map(|(_, typed)| typed)
@@ -112,6 +113,10 @@ fn restrict(decoded: &mut Value, given: &Value, path: &str, unknown: &mut Vec<St
             for (at, (item, value)) in items.iter_mut().zip(had).enumerate() {
                 restrict(item, value, &format!("{path}[{at}]"), unknown);
             }
+        }
+        // The types know some numbers only as fractions (`minimum: 1`).
+        (Value::Number(number), Value::Number(had)) if number.as_f64() == had.as_f64() => {
+            number.clone_from(had);
         }
         _ => (),
     }

@@ -43,6 +43,8 @@ pub fn default(what: &GroupResource, object: &mut Value) {
             set(port, "name", "");
             set(port, "protocol", "TCP");
         }
+    } else if *what == kinds::NETWORK_POLICIES {
+        network_policy(&mut object["spec"]);
     } else if *what == kinds::DEFINITIONS {
         crd::default(object);
     }
@@ -78,6 +80,20 @@ fn service(spec: &mut Value) {
             port["targetPort"] = Value::Null;
         }
         set(port, "targetPort", number);
+    }
+}
+
+fn network_policy(spec: &mut Value) {
+    if !spec.is_object() {
+        *spec = json!({});
+    }
+    set(spec, "podSelector", json!({}));
+    let egress = spec["egress"].as_array().is_some_and(|rules| !rules.is_empty());
+    set(spec, "policyTypes", if egress { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) });
+    for rules in ["ingress", "egress"] {
+        for rule in items(spec, rules) {
+            items(rule, "ports").for_each(|port| set(port, "protocol", "TCP"));
+        }
     }
 }
 

@@ -24,6 +24,8 @@ pub fn complete(job: &mut Value) {
         labels[format!("{prefix}controller-uid")] = uid.clone();
         labels[format!("{prefix}job-name")] = name.clone();
     }
+    let labels = labels.clone();
+    super::set(&mut job["metadata"], "labels", labels);
 }
 
 /// What a job asks for that nothing here would do.

@@ -19,15 +19,13 @@ pub fn check(kind: &Kind, key: &Key, old: Option<&Value>, object: &Value) -> Vec
     check_labels(&mut causes, &meta["labels"], "metadata.labels");
     check_annotations(&mut causes, &meta["annotations"]);
     check_owners(&mut causes, &meta["ownerReferences"]);
-    check_finalizers(&mut causes, old, meta);
+    check_finalizers(kind, &mut causes, old, meta);
     causes
 }
 
 fn check_name(kind: &Kind, name: &str) -> Option<String> {
-    if kind.resource == kinds::NAMESPACES {
+    if [kinds::NAMESPACES, kinds::SERVICES].contains(&kind.resource) {
         names::undotted_label(name)
-    } else if kind.resource == kinds::SERVICES {
-        names::service(name)
     } else {
         names::subdomain(name)
     }
@@ -62,7 +60,7 @@ fn check_annotations(causes: &mut Vec<Cause>, annotations: &Value) {
 
 fn check_owners(causes: &mut Vec<Cause>, owners: &Value) {
     let mut controller: Option<&Value> = None;
-    for (at, owner) in owners.as_array().into_iter().flatten().enumerate() {
+    for owner in owners.as_array().into_iter().flatten() {
         for (field, detail) in [
             ("apiVersion", "version must not be empty"),
             ("kind", "must not be empty"),
@@ -70,7 +68,7 @@ fn check_owners(causes: &mut Vec<Cause>, owners: &Value) {
             ("uid", "must not be empty"),
         ] {
             if owner[field].as_str().is_none_or(str::is_empty) {
-                let path = format!("metadata.ownerReferences[{at}].{field}");
+                let path = format!("metadata.ownerReferences.{field}");
                 causes.push(Cause::invalid(path, &Value::from(""), detail));
             }
         }
@@ -90,7 +88,10 @@ fn check_owners(causes: &mut Vec<Cause>, owners: &Value) {
     }
 }
 
-fn check_finalizers(causes: &mut Vec<Cause>, old: Option<&Value>, meta: &Value) {
+/// Finalizers of built-in kinds that need no domain.
+const STANDARD: [&str; 3] = ["kubernetes", crate::delete::ORPHAN, crate::delete::FOREGROUND];
+
+fn check_finalizers(kind: &Kind, causes: &mut Vec<Cause>, old: Option<&Value>, meta: &Value) {
     let list = |meta: &Value| -> Vec<String> {
         let items = meta["finalizers"].as_array().map(Vec::as_slice).unwrap_or_default();
         items.iter().filter_map(Value::as_str).map(str::to_owned).collect()
@@ -99,6 +100,15 @@ fn check_finalizers(causes: &mut Vec<Cause>, old: Option<&Value>, meta: &Value) 
     for finalizer in &now {
         if let Some(problem) = names::qualified(finalizer) {
             causes.push(Cause::invalid("metadata.finalizers", &Value::from(finalizer.as_str()), &problem));
+        }
+    }
+    if kind.custom.is_none() {
+        let plain =
+            now.iter().enumerate().filter(|(_, own)| !own.contains('/') && !STANDARD.contains(&own.as_str()));
+        for (at, finalizer) in plain {
+            let detail = "name is neither a standard finalizer name nor is it fully qualified";
+            let value = Value::from(finalizer.as_str());
+            causes.push(Cause::invalid(format!("metadata.finalizers[{at}]"), &value, detail));
         }
     }
     let Some(old) = old else { return };

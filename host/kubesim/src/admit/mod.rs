@@ -13,6 +13,7 @@ mod pod_defaults;
 mod pods;
 mod quantities;
 mod services;
+mod small;
 mod stateful_sets;
 
 use serde_json::{Value, json};
@@ -21,14 +22,15 @@ use crate::crd;
 use crate::kinds::{self, GroupResource, Kind};
 use crate::status::{self, Cause, Result};
 use crate::store::{Key, State};
-use crate::write::Part;
+use crate::write::{Part, Write};
 
 pub(crate) use decode::tidy_meta;
 pub(crate) use defaults::set;
 pub(crate) use meta::check_labels;
+pub(crate) use names::label_value;
 
-/// Checks types and drops fields that the kind doesn't have; `strict` refuses them instead.
-pub(crate) fn undefaulted(kind: &Kind, object: &mut Value, strict: bool) -> Result<()> {
+/// Checks types and drops fields that the kind doesn't have; a strict write is refused for them instead.
+pub(crate) fn undefaulted(kind: &Kind, object: &mut Value, by: &Write) -> Result<()> {
     if !object.is_object() {
         return Err(status::bad_request("the object provided is not a JSON object"));
     }
@@ -41,9 +43,12 @@ pub(crate) fn undefaulted(kind: &Kind, object: &mut Value, strict: bool) -> Resu
         )));
     }
     let unknown = decode::decode(kind, object)?;
-    if strict && !unknown.is_empty() {
-        let listed: Vec<String> = unknown.iter().map(|path| format!("unknown field {path:?}")).collect();
-        return Err(status::bad_request(format!("strict decoding error: {}", listed.join(", "))));
+    let listed: Vec<String> = unknown.iter().map(|path| format!("unknown field {path:?}")).collect();
+    if !by.strict {
+        by.told.tell(listed);
+    } else if !listed.is_empty() {
+        let problem = format!("strict decoding error: {}", listed.join(", "));
+        return Err(decode::cannot_handle(kind, problem));
     }
     Ok(())
 }
@@ -53,13 +58,9 @@ pub(crate) fn decode_config(kind: &Kind, config: &mut Value) -> Result<()> {
     let unknown = decode::decode(kind, config)?;
     match unknown.first() {
         None => Ok(()),
-        Some(path) => Err(status::internal_plain(format!(
-            "failed to create typed patch object ({}/{}; {}, Kind={}): .{path}: field not declared in schema",
-            config["metadata"]["namespace"].as_str().unwrap_or_default(),
-            config["metadata"]["name"].as_str().unwrap_or_default(),
-            config["apiVersion"].as_str().unwrap_or_default(),
-            kind.kind,
-        ))),
+        Some(path) => {
+            Err(crate::apply::no_patch(kind, config, &format!(".{path}: field not declared in schema")))
+        }
     }
 }
 
@@ -90,7 +91,7 @@ pub(crate) fn check(
     }
     let mut causes = meta::check(kind, key, old, object);
     match &kind.custom {
-        Some(custom) => causes.extend(custom.check(object, part)),
+        Some(custom) => causes.extend(custom.check(old, object, part)),
         None if part != Part::Status => causes.extend(check_builtin(state, kind, old, object)?),
         None => (),
     }
@@ -110,6 +111,7 @@ fn complete(state: &mut State, kind: &Kind, object: &mut Value) -> Result<()> {
         jobs::complete(object);
         object["status"] = json!({});
     } else if *what == kinds::PODS {
+        pod_defaults::admitted(&mut object["spec"]);
         object["status"] = json!({"phase": "Pending", "qosClass": pods::qos_class(&object["spec"])});
     } else if *what == kinds::CLAIMS {
         object["status"] = json!({"phase": "Pending"});
@@ -151,6 +153,12 @@ fn check_builtin(
         Ok(claims::check_data(what, old, object))
     } else if *what == kinds::DEFINITIONS {
         crd::check(old, object)
+    } else if *what == kinds::LEASES {
+        Ok(small::lease(object))
+    } else if *what == kinds::EVENTS {
+        Ok(small::event(object))
+    } else if *what == kinds::DISRUPTION_BUDGETS {
+        Ok(small::disruption_budget(object))
     } else {
         Ok(Vec::new())
     }

@@ -2,8 +2,6 @@
 
 /// RFC 1123 label, at most 63 characters.
 pub const LABEL: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
-/// RFC 1035 label.
-pub const SERVICE: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
 /// RFC 1123 subdomain, at most 253 characters.
 pub const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 const QUALIFIED: &str = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
@@ -17,12 +15,6 @@ pub fn label(name: &str) -> Option<String> {
 /// What is wrong with a label that people may take for a subdomain.
 pub fn undotted_label(name: &str) -> Option<String> {
     if name.contains('.') { Some("must not contain dots".into()) } else { label(name) }
-}
-
-/// What is wrong with the name of a Service.
-pub fn service(name: &str) -> Option<String> {
-    let alphabetic = name.starts_with(|c: char| c.is_ascii_lowercase());
-    too_long(name, 63).or_else(|| (!(alphabetic && is_label(name))).then(|| SERVICE.to_owned()))
 }
 
 /// What is wrong with a name that must be an RFC 1123 subdomain.

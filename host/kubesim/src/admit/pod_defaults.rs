@@ -12,13 +12,39 @@ pub fn pod(spec: &mut Value) {
     if !spec.is_object() {
         return;
     }
-    // First, so that the template's defaults, which follow from it, are the same when they are set again.
-    set(spec, "serviceAccountName", "default");
     template(spec);
     set(spec, "enableServiceLinks", true);
     for list in ["initContainers", "containers"] {
         for container in items(spec, list) {
             requests_from_limits(&mut container["resources"]);
+        }
+    }
+}
+
+/// What the admission of a real cluster adds to a new pod, on nobody's behalf. It has no token: there is nobody to show
+/// one to.
+pub fn admitted(spec: &mut Value) {
+    if !spec.is_object() {
+        return;
+    }
+    set(spec, "serviceAccountName", "default");
+    let account = spec["serviceAccountName"].clone();
+    set(spec, "serviceAccount", account);
+    set(spec, "priority", 0);
+    set(spec, "preemptionPolicy", "PreemptLowerPriority");
+    set(spec, "tolerations", json!([]));
+    for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
+        let tolerated = |toleration: &Value| {
+            let of_key = toleration["key"].as_str().is_none_or(|own| own.is_empty() || own == key);
+            let of_effect =
+                toleration["effect"].as_str().is_none_or(|own| own.is_empty() || own == "NoExecute");
+            of_key && of_effect
+        };
+        let Some(tolerations) = spec["tolerations"].as_array_mut() else { return };
+        if !tolerations.iter().any(tolerated) {
+            let toleration =
+                json!({"effect": "NoExecute", "key": key, "operator": "Exists", "tolerationSeconds": 300});
+            tolerations.push(toleration);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{names, require};
+use super::{names, quantities, require};
 use crate::status::Cause;
 
 /// What is wrong with a pod.
@@ -138,6 +138,14 @@ fn check_container(causes: &mut Vec<Cause>, container: &Value, path: &str, volum
             causes.push(Cause::invalid(format!("{path}.mountPath"), &mount["mountPath"], "must be unique"));
         }
         paths.push(&mount["mountPath"]);
+    }
+    let resources = &container["resources"];
+    for (name, requested) in resources["requests"].as_object().into_iter().flatten() {
+        let limit = resources["limits"][name].as_str().unwrap_or_default();
+        if requested.as_str().is_some_and(|requested| quantities::exceeds(requested, limit)) {
+            let detail = format!("must be less than or equal to {name} limit of {limit}");
+            causes.push(Cause::invalid(format!("{path}.resources.requests"), requested, &detail));
+        }
     }
     for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
         if let Some(probe_value) = container.get(probe) {

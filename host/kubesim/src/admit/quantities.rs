@@ -55,6 +55,11 @@ pub fn invalid(value: &Value) -> Option<&str> {
     }
 }
 
+/// Whether a quantity is larger than a limit, if there is one.
+pub fn exceeds(quantity: &str, limit: &str) -> bool {
+    matches!((parse(quantity), parse(limit)), (Some((is, _)), Some((most, _))) if is > most)
+}
+
 fn replace(quantity: &mut Value) {
     if let Some(canonical) = quantity.as_str().and_then(canonical) {
         *quantity = canonical.into();

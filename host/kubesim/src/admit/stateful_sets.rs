@@ -76,9 +76,14 @@ fn check_selector(causes: &mut Vec<Cause>, spec: &Value) {
     let empty = |field: &str| selector_value[field].as_object().is_none_or(serde_json::Map::is_empty);
     if empty("matchLabels") && selector_value["matchExpressions"].as_array().is_none_or(Vec::is_empty) {
         causes.push(Cause::required("spec.selector", ""));
-        return;
     }
     let labels = &spec["template"]["metadata"]["labels"];
+    // No selector selects nothing, and an empty one everything.
+    if selector_value.is_null() {
+        let detail = "`selector` does not match template `labels`";
+        causes.push(Cause::invalid("spec.template.metadata.labels", labels, detail));
+        return;
+    }
     match selector::LabelSelector::of_object(selector_value) {
         Ok(selector) if selector.matches_labels(labels) => (),
         Ok(_) => {

@@ -20,7 +20,7 @@ impl Step {
         Step(format!("f:{name}"))
     }
 
-    /// An item of a list that merges item by item; `None` if the item has no value for one of the keys.
+    /// An item of a list that merges item by item; `None` if the item has no value for any of the keys.
     pub fn item(grain: Grain<'_>, item: &Value) -> Option<Step> {
         match grain {
             Grain::Items(list) => Step::keyed(list, item),
@@ -32,7 +32,10 @@ impl Step {
     fn keyed(list: &ListMap, item: &Value) -> Option<Step> {
         let mut keys: Vec<(&str, &Value)> = Vec::with_capacity(list.keys.len());
         for (key, default) in &list.keys {
-            keys.push((key, item.get(key).or(default.as_ref())?));
+            keys.extend(item.get(key).or(default.as_ref()).map(|value| (key.as_str(), value)));
+        }
+        if keys.is_empty() {
+            return None;
         }
         keys.sort_by_key(|(key, _)| *key);
         let mut text = String::from("k:{");

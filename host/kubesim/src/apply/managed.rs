@@ -50,6 +50,9 @@ pub struct Managed {
     entries: Vec<Entry>,
 }
 
+/// Who owns what was written before anybody owned anything.
+const BEFORE: &str = "before-first-apply";
+
 /// Who acts: the identity of the entry to be written.
 #[derive(Debug, Clone, Copy)]
 pub struct Actor<'a> {
@@ -145,10 +148,12 @@ impl Managed {
                 "manager": entry.manager,
                 "operation": if entry.applied { "Apply" } else { "Update" },
                 "apiVersion": entry.api_version,
-                "time": entry.time,
                 "fieldsType": "FieldsV1",
                 "fieldsV1": entry.fields.to_value(),
             });
+            if !entry.time.is_empty() {
+                out["time"] = entry.time.clone().into();
+            }
             if !entry.subresource.is_empty() {
                 out["subresource"] = entry.subresource.clone().into();
             }
@@ -177,17 +182,26 @@ impl Managed {
         }
     }
 
-    /// Server-side apply of `config` to `live`: the merged object, with the ownership that follows.
+    /// Server-side apply of `config` to `live`: the merged object, with the ownership that follows from what was
+    /// `said`, before anything was tidied.
     pub fn apply(
         &mut self,
         live: &Value,
         config: &Value,
+        said: &Value,
         kind: &Kind,
         actor: Actor<'_>,
         force: bool,
     ) -> Result<Value> {
         let shape = &kind.shape;
-        let mut mine = actor.entry(true, strip_set(merge::fields_of(config, shape), kind, actor.part));
+        if self.owning().is_empty() {
+            // Whatever is there was somebody's before anybody could say so.
+            let nothing = json!({"apiVersion": live["apiVersion"], "kind": live["kind"]});
+            let former = Actor { manager: BEFORE, ..actor };
+            let fields = strip(merge::compare(&nothing, live, shape), kind, actor.part).added;
+            self.entries.push(former.entry(false, fields));
+        }
+        let mut mine = actor.entry(true, strip_set(merge::fields_of(said, shape), kind, actor.part));
         let mut merged = merge::merge(live, config, shape);
         let at = self.entries.iter().position(|entry| entry.is(&mine));
         let before = at.map(|at| self.entries.remove(at));
@@ -203,13 +217,9 @@ impl Managed {
         for entry in &mut self.entries {
             entry.fields = entry.fields.difference(&changed).difference(&found.removed);
         }
-        if let Some(before) = before
-            && before.fields == mine.fields
-            && before.api_version == mine.api_version
-            && changed.is_empty()
-            && found.removed.is_empty()
-        {
-            mine.time = before.time;
+        if changed.is_empty() && found.removed.is_empty() {
+            // A real server notes when an apply changed the object; one that never did has no time.
+            mine.time = before.map(|before| before.time).unwrap_or_default();
         }
         self.entries.push(mine);
         Ok(merged)

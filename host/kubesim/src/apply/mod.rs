@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use crate::admit;
 use crate::kinds::{GroupResource, Kind};
 use crate::shape::{Grain, Shape};
-use crate::status::{self, Result};
-use crate::store::{Key, Object, State, Store};
+use crate::status::{self, Cause, Result};
+use crate::store::{Key, Object, State, Store, uid_of};
 use crate::write::{self, Made, Part, Write};
 use managed::{Actor, Managed};
 
@@ -46,13 +46,22 @@ impl State {
         let exists = table.objects.contains_key(key);
         check_config(&kind, &config)?;
         write::check_identity(&kind, key, &config)?;
+        if let Some(uid) = config["metadata"]["uid"].as_str()
+            && let Some(live) = table.objects.get(key)
+            && uid_of(live) != Some(uid)
+        {
+            let cause = Cause::invalid("metadata.uid", &uid.into(), "field is immutable");
+            return Err(status::invalid(&kind.kind, &kind.resource.group, &key.name, &[cause]));
+        }
+        // What is said counts as owned even where it says nothing (`data: {}`, `labels: null`).
+        let said = config.clone();
         let version = config["apiVersion"].as_str().unwrap_or_default().to_owned();
         let actor = Actor { manager: &by.manager, part, api_version: &version };
         if exists {
             let object = self.rewrite(what, part, key, by, |live, managed| {
                 config["apiVersion"] = live["apiVersion"].clone();
                 admit::decode_config(&kind, &mut config)?;
-                let mut merged = managed.apply(live, &config, &kind, actor, force)?;
+                let mut merged = managed.apply(live, &config, &said, &kind, actor, force)?;
                 if let Some(meta) = config["metadata"].as_object() {
                     for precondition in ["resourceVersion", "uid"] {
                         if let Some(value) = meta.get(precondition) {
@@ -76,7 +85,7 @@ impl State {
         admit::decode_config(&kind, &mut config)?;
         let mut managed = Managed::default();
         let empty = json!({"apiVersion": config["apiVersion"], "kind": config["kind"]});
-        let merged = managed.apply(&empty, &config, &kind, actor, force)?;
+        let merged = managed.apply(&empty, &config, &said, &kind, actor, force)?;
         let object = self.insert(&kind, &key.namespace, merged, by, Some(managed))?;
         Ok((object, true))
     }
@@ -87,15 +96,33 @@ fn check_config(kind: &Kind, config: &Value) -> Result<()> {
     if config["metadata"].get("managedFields").is_some_and(|fields| !fields.is_null()) {
         return Err(status::bad_request("metadata.managedFields must be nil"));
     }
-    check_lists(config, &kind.shape, "").map_err(|problem| {
-        let name = config["metadata"]["name"].as_str().unwrap_or_default();
-        let group_version = config["apiVersion"].as_str().unwrap_or_default();
-        status::internal_plain(format!(
-            "failed to create typed patch object ({}/{name}; {group_version}, Kind={}): {problem}",
-            config["metadata"]["namespace"].as_str().unwrap_or_default(),
-            kind.kind
-        ))
-    })
+    let (version, told) = (text(&config["apiVersion"]), text(&config["kind"]));
+    if version.is_empty() || told != kind.kind {
+        let version = group_version(version);
+        return Err(status::bad_request(format!("invalid object type: {version}, Kind={told}")));
+    }
+    check_lists(config, &kind.shape, "").map_err(|problem| no_patch(kind, config, &problem))
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+/// A group and version as a real server's messages have them: `/v1` is that of the core group.
+fn group_version(version: &str) -> String {
+    if version.contains('/') { version.to_owned() } else { format!("/{version}") }
+}
+
+/// What is applied can't be understood.
+pub(crate) fn no_patch(kind: &Kind, config: &Value, problem: &str) -> Box<kube::core::Status> {
+    let meta = &config["metadata"];
+    status::internal_plain(format!(
+        "failed to create typed patch object ({}/{}; {}, Kind={}): {problem}",
+        text(&meta["namespace"]),
+        text(&meta["name"]),
+        group_version(text(&config["apiVersion"])),
+        kind.kind
+    ))
 }
 
 /// Items of associative lists must have their keys, and only once.
@@ -111,8 +138,10 @@ fn check_lists(value: &Value, shape: &Shape, path: &str) -> std::result::Result<
             let mut seen = Vec::with_capacity(items.len());
             for (at, item) in items.iter().enumerate() {
                 let Some(step) = fields::Step::item(grain, item) else {
+                    let keys = serde_json::to_string(&grain.keys()).unwrap_or_default();
                     return Err(format!(
-                        "{path}: element {at}: associative list with keys has an element that omits a key field"
+                        "{path}: element {at}: associative list with keys has an element that omits all key fields {keys} \
+                         (and doesn't have default values for any key fields)"
                     ));
                 };
                 if seen.contains(&step) {

@@ -22,6 +22,7 @@ use crate::{
         feed::{Change, Feed, get, typed},
         pod_state::{is_finished, is_ready},
     },
+    write::CONTROLLERS,
 };
 
 /// Keeps endpoints up to date until stopped.
@@ -257,7 +258,7 @@ fn write_endpoints(store: &Store, key: &Key, service: &Service, groups: &Groups)
         "metadata": {"name": key.name, "namespace": key.namespace, "labels": labels},
         "subsets": subsets,
     });
-    put(store, &ENDPOINTS, wanted, &["subsets"], "endpoint-controller")
+    put(store, &ENDPOINTS, wanted, &["subsets"])
 }
 
 fn write_slices(store: &Store, key: &Key, service: &Service, groups: &Groups) -> Result<()> {
@@ -283,7 +284,7 @@ fn write_slices(store: &Store, key: &Key, service: &Service, groups: &Groups) ->
             "endpoints": endpoints.iter().map(Endpoint::entry).collect::<Vec<_>>(),
             "ports": ports.iter().map(Port::json).collect::<Vec<_>>(),
         });
-        put(store, &ENDPOINT_SLICES, wanted, &["endpoints", "ports"], "endpointslice-controller")?;
+        put(store, &ENDPOINT_SLICES, wanted, &["endpoints", "ports"])?;
         names.insert(name);
     }
     let uid = service.metadata.uid.as_deref().unwrap_or_default();
@@ -297,9 +298,9 @@ fn write_slices(store: &Store, key: &Key, service: &Service, groups: &Groups) ->
 }
 
 /// Creates an object, or brings its labels and these fields up to date.
-fn put(store: &Store, what: &GroupResource, wanted: Value, fields: &[&str], manager: &str) -> Result<()> {
+fn put(store: &Store, what: &GroupResource, wanted: Value, fields: &[&str]) -> Result<()> {
     let key = key_of(&wanted);
-    let by = Write::by(manager);
+    let by = Write::by(CONTROLLERS);
     let changed = store.modify(what, Part::Main, &key.namespace, &key.name, &by, |object| {
         for field in fields {
             object[*field] = wanted[*field].clone();

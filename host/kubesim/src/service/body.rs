@@ -47,6 +47,8 @@ impl Given<'_> {
         if !object.is_object() {
             return Err(status::bad_request("the object provided is not a JSON object"));
         }
+        // Who applies says of what; of what is posted the path says enough.
+        let fill = self.media_type() != "application/apply-patch+yaml";
         let wanted = if call.event_view {
             format!("{}/v1", events::GROUP)
         } else {
@@ -59,9 +61,10 @@ impl Given<'_> {
                 )));
             }
             Some(_) => (),
-            None => object["apiVersion"] = wanted.into(),
+            None if fill => object["apiVersion"] = wanted.into(),
+            None => (),
         }
-        if object.get("kind").is_none() {
+        if fill && object.get("kind").is_none() {
             object["kind"] = call.kind.kind.clone().into();
         }
         if call.event_view {
@@ -109,5 +112,9 @@ fn propagation(policy: &str) -> Result<Propagation> {
 }
 
 pub(super) fn unknown_format(format: &str) -> Box<kube::core::Status> {
-    status::unsupported_media_type(format!("the body of the request was in an unknown format: {format}"))
+    tracing::debug!(format, "a body was refused");
+    status::unsupported_media_type(
+        "the body of the request was in an unknown format - accepted media types include: application/json, \
+         application/yaml",
+    )
 }

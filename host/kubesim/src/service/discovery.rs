@@ -13,7 +13,7 @@ use crate::status::{self, Result};
 use crate::store::Store;
 
 /// The Kubernetes version whose behaviour is aimed at.
-const MINOR: &str = "35";
+const MINOR: &str = "36";
 
 /// Answers a path that isn't about objects.
 pub(crate) fn answer(store: &Store, path: &[String], headers: &HeaderMap) -> Result<ApiResponse> {
@@ -185,10 +185,16 @@ fn resources(store: &Store, group: &str, version: &str) -> Result<Value> {
 }
 
 fn describe(kind: &Arc<Kind>, out: &mut Vec<Value>) {
-    out.push(json!({
+    let mut own = json!({
         "name": kind.resource.plural, "singularName": kind.singular, "namespaced": kind.namespaced,
-        "kind": kind.kind, "verbs": kind.verbs(), "shortNames": kind.short_names, "categories": kind.categories,
-    }));
+        "kind": kind.kind, "verbs": kind.verbs(),
+    });
+    for (field, names) in [("shortNames", &kind.short_names), ("categories", &kind.categories)] {
+        if !names.is_empty() {
+            own[field] = json!(names);
+        }
+    }
+    out.push(own);
     for sub in subresources(kind) {
         let mut entry = json!({"name": format!("{}/{}", kind.resource.plural, sub.name), "singularName": "",
             "namespaced": kind.namespaced, "kind": sub.kind, "verbs": sub.verbs});

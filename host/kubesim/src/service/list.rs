@@ -35,7 +35,7 @@ impl Filter {
         }
         Ok(Filter {
             labels: LabelSelector::parse(call.query.get("labelSelector").unwrap_or_default())?,
-            fields: FieldSelector::parse(&fields, &call.kind.kind)?,
+            fields: FieldSelector::parse(&fields, &call.kind.kind, call.kind.custom.is_some())?,
             namespace: call.target.scoped.then(|| call.target.namespace.clone()),
         })
     }
@@ -73,6 +73,10 @@ pub(crate) fn select(store: &Store, call: &Call) -> Result<Page> {
     };
     let (listing, start) = match call.query.get("continue") {
         Some(token) => {
+            if wanted > 0 {
+                let message = "specifying resource version is not allowed when using continue";
+                return Err(status::bad_request(message));
+            }
             let (revision, start) = read_token(token)?;
             let gone = |refusal: Box<kube::core::Status>| {
                 if refusal.code == 410 { status::continue_expired() } else { refusal }
@@ -89,15 +93,20 @@ pub(crate) fn select(store: &Store, call: &Call) -> Result<Page> {
         return Err(status::too_large_revision(wanted, listing.revision));
     }
     let after_start = |object: &Object| start.as_ref().is_none_or(|start| key_of(object) > *start);
-    let mut items: Vec<Object> =
-        listing.items.into_iter().filter(|o| after_start(o)).filter(|o| filter.matches(o)).collect();
     let mut page = Page { revision: listing.revision, items: Vec::new(), next: None, remaining: None };
-    if limit > 0 && items.len() > limit {
-        let rest = items.split_off(limit);
-        page.next = items.last().map(|last| write_token(listing.revision, &key_of(last)));
-        page.remaining = filter.is_open().then_some(rest.len());
+    let mut rest = listing.items.into_iter().filter(after_start);
+    while limit == 0 || page.items.len() < limit {
+        let Some(object) = rest.next() else { return Ok(page) };
+        if filter.matches(&object) {
+            page.items.push(object);
+        }
     }
-    page.items = items;
+    // Whether what is left is selected is the next page's business, which may well be empty.
+    let left = rest.count();
+    if left > 0 {
+        page.next = page.items.last().map(|last| write_token(listing.revision, &key_of(last)));
+        page.remaining = filter.is_open().then_some(left);
+    }
     Ok(page)
 }
 
@@ -115,6 +124,9 @@ pub(crate) fn stale(
 /// Writes a page out, item by item and without copying them.
 pub(crate) fn write(call: &Call, page: &Page) -> Vec<u8> {
     let mut meta = json!({"resourceVersion": page.revision.to_string()});
+    if call.kind.custom.is_some() && call.view == View::Whole {
+        meta["continue"] = "".into();
+    }
     if let Some(next) = &page.next {
         meta["continue"] = next.as_str().into();
     }
@@ -140,7 +152,7 @@ pub(crate) fn write(call: &Call, page: &Page) -> Vec<u8> {
         if at > 0 {
             out.push(b',');
         }
-        out.extend_from_slice(&call.written(object));
+        out.extend_from_slice(&call.listed(object));
     }
     out.extend_from_slice(b"]}");
     out
@@ -152,7 +164,7 @@ fn write_token(revision: u64, last: &Key) -> String {
 }
 
 fn read_token(token: &str) -> Result<(u64, Key)> {
-    let refuse = || status::bad_request("continue key is not valid");
+    let refuse = || status::bad_request("invalid continue token: continue key is not valid");
     let bytes: Option<Vec<u8>> = (0..token.len() / 2)
         .map(|at| token.get(2 * at..2 * at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok()))
         .collect();

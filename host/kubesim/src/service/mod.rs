@@ -29,13 +29,14 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use kube::client::Body;
 use kube::core::Status;
+use serde::Serializer as _;
 use serde_json::{Value, json};
 
 use crate::events;
 use crate::faults::RevisionsBack;
 use crate::kinds::{GroupResource, Kind, PODS, STATEFUL_SETS};
 use crate::status::{self, Result};
-use crate::store::{Deletion, Key, Part, Store, Write};
+use crate::store::{Deletion, Key, Part, Store, Told, Write};
 use crate::workloads::Running;
 use body::Given;
 use query::Query;
@@ -107,7 +108,20 @@ impl Call {
             manager,
             dry_run: self.query.get("dryRun").is_some(),
             strict: self.query.get("fieldValidation") == Some("Strict"),
+            told: Told::default(),
         }
+    }
+
+    /// An answer to a write, with what its author should be told beside it.
+    fn answered(&self, code: StatusCode, object: &Value, by: &Write) -> ApiResponse {
+        let mut response = json_response(code, self.written(object));
+        if self.query.get("fieldValidation") != Some("Ignore") {
+            let warnings = by.told.words().into_iter().map(|words| format!("299 - {words:?}"));
+            for warning in warnings.filter_map(|words| header::HeaderValue::try_from(words).ok()) {
+                response.headers_mut().append(header::WARNING, warning);
+            }
+        }
+        response
     }
 
     fn key(&self) -> Key {
@@ -129,6 +143,20 @@ impl Call {
             }
             View::Table(include) => self.tabled(object, include, true),
         }
+    }
+
+    /// An object among others: the list says of which kind those of built-in kinds are.
+    fn listed(&self, object: &Value) -> Vec<u8> {
+        if self.view != View::Whole || self.event_view || self.kind.custom.is_some() {
+            return self.written(object);
+        }
+        let Some(fields) = object.as_object() else { return self.written(object) };
+        let own = fields.iter().filter(|(name, _)| !["apiVersion", "kind"].contains(&name.as_str()));
+        let mut out = Vec::new();
+        let mut writer = serde_json::Serializer::new(&mut out);
+        // Writing a value into memory doesn't fail.
+        let _written = writer.collect_map(own);
+        out
     }
 
     /// An object as a table of one row.
@@ -158,14 +186,14 @@ impl ApiService {
             Route::Target(target) => target,
         };
         let what = events::stored(&target.group, &target.plural);
-        let kind = self.store.kind(&what).ok_or_else(|| route::not_served(&target))?;
+        let Some(kind) = self.store.kind(&what) else { return route::not_served(&target) };
         let event_view = events::is_view(&target.group, &target.plural);
         let served =
             if event_view { target.version == "v1" } else { kind.versions.contains(&target.version) };
         if !served || (target.scoped && !kind.namespaced) {
             return Err(status::no_such_path());
         }
-        query.check()?;
+        query.check(&head.method)?;
         let stale_by = head.extensions.get::<RevisionsBack>().map(|back| back.0);
         let view = View::of(&head.headers, &query)?;
         let call = Call { target, kind, query, view, event_view, stale_by };
@@ -229,14 +257,16 @@ impl ApiService {
             return Err(status::method_not_allowed());
         }
         let object = given.object(call)?;
-        let stored = self.store.create(self.what(call), &call.target.namespace, object, &call.write())?;
-        Ok(json_response(StatusCode::CREATED, call.written(&stored)))
+        let by = call.write();
+        let stored = self.store.create(self.what(call), &call.target.namespace, object, &by)?;
+        Ok(call.answered(StatusCode::CREATED, &stored, &by))
     }
 
     fn replace(&self, call: &Call, part: Part, given: &Given<'_>) -> Result<ApiResponse> {
         let object = given.object(call)?;
-        let stored = self.store.replace(self.what(call), part, &call.key(), object, &call.write())?;
-        Ok(json_response(StatusCode::OK, call.written(&stored)))
+        let by = call.write();
+        let stored = self.store.replace(self.what(call), part, &call.key(), object, &by)?;
+        Ok(call.answered(StatusCode::OK, &stored, &by))
     }
 
     fn delete(&self, call: &Call, given: &Given<'_>) -> Result<ApiResponse> {
@@ -249,9 +279,11 @@ impl ApiService {
                 Ok(json_response(StatusCode::OK, call.written(&object)))
             }
             Deletion::Gone(object) => {
-                let answer = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
-                    "details": {"name": key.name, "group": what.group, "kind": what.plural,
-                        "uid": object["metadata"]["uid"]}});
+                let mut answer = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
+                    "details": {"name": key.name, "kind": what.plural, "uid": object["metadata"]["uid"]}});
+                if !what.group.is_empty() {
+                    answer["details"]["group"] = what.group.clone().into();
+                }
                 Ok(json_response(StatusCode::OK, to_bytes(&answer)))
             }
         }
@@ -293,12 +325,26 @@ pub(crate) fn json_response(code: StatusCode, body: Vec<u8>) -> ApiResponse {
     response
 }
 
+/// The answer of a path that nothing stands behind.
+fn no_page() -> ApiResponse {
+    let mut response = Response::new(full(b"404 page not found\n".to_vec()));
+    *response.status_mut() = StatusCode::NOT_FOUND;
+    let format = header::HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, format);
+    response
+}
+
 /// A refusal as a response; also what the fault layers answer with.
 pub(crate) fn refuse(refusal: &Status) -> ApiResponse {
     let mut body = serde_json::to_value(refusal).unwrap_or_default();
     body["kind"] = "Status".into();
     body["apiVersion"] = "v1".into();
     body["metadata"] = json!({});
+    if refusal.reason.is_empty()
+        && let Some(fields) = body.as_object_mut()
+    {
+        fields.remove("reason");
+    }
     let code = StatusCode::from_u16(refusal.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = json_response(code, to_bytes(&body));
     let after = refusal.details.as_ref().map_or(0, |details| details.retry_after_seconds);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::StatusCode;
 use serde_json::Value;
 
-use super::body::{Given, unknown_format};
+use super::body::Given;
 use super::{ApiResponse, ApiService, Call, json_response};
 use crate::kinds::Kind;
 use crate::shape::Shape;
@@ -28,7 +28,15 @@ impl Patch {
     pub fn read(kind: &Kind, given: &Given<'_>) -> Result<Patch> {
         match given.media_type() {
             "application/merge-patch+json" => Ok(Patch::Merge(given.value()?)),
-            "application/json-patch+json" => Ok(Patch::Steps(given.value()?)),
+            "application/json-patch+json" => match given.value()? {
+                steps @ Value::Array(_) => Ok(Patch::Steps(steps)),
+                other => {
+                    let is = if other.is_object() { "object" } else { "value" };
+                    let target = "Go value of type []handlers.jsonPatchOp";
+                    let problem = format!("error decoding patch: json: cannot unmarshal {is} into {target}");
+                    Err(status::bad_request(problem))
+                }
+            },
             "application/strategic-merge-patch+json" if kind.custom.is_none() => {
                 Ok(Patch::Strategic(given.value()?))
             }
@@ -36,7 +44,7 @@ impl Patch {
                 "the body of the request was in an unknown format - accepted media types include: \
                  application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
             )),
-            other => Err(unknown_format(other)),
+            _ => Err(status::no_such_patch()),
         }
     }
 
@@ -60,6 +68,15 @@ impl Patch {
     }
 }
 
+/// What a patch makes of an object can't be read as one.
+fn unreadable(object: &Value, problem: &kube::core::Status) -> Box<kube::core::Status> {
+    let reason =
+        problem.message.split_once(" cannot be handled as a ").and_then(|(_, rest)| rest.split_once(": "));
+    let shown = Value::from(object.to_string());
+    let detail = reason.map_or(problem.message.as_str(), |(_, reason)| reason);
+    status::invalid("", "", "", &[Cause::invalid("patch", &shown, detail)])
+}
+
 impl ApiService {
     /// Answers a patch of an object.
     pub(super) fn patch(&self, call: &Call, part: Part, given: &Given<'_>) -> Result<ApiResponse> {
@@ -75,9 +92,9 @@ impl ApiService {
         let stored = self.store.try_modify(&kind.resource, part, &key, &by, |object| {
             change.apply(object, &kind.shape)?;
             crate::write::check_identity(&kind, &key, object)?;
-            crate::admit::undefaulted(&kind, object, by.strict)
+            crate::admit::undefaulted(&kind, object, &by).map_err(|problem| unreadable(object, &problem))
         })?;
-        Ok(json_response(StatusCode::OK, call.written(&stored)))
+        Ok(call.answered(StatusCode::OK, &stored, &by))
     }
 
     /// Server-side apply.

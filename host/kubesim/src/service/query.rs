@@ -1,7 +1,7 @@
 //! The query of a request, and what it says about who asks.
 
-use http::header;
 use http::request::Parts;
+use http::{Method, header};
 
 use crate::status::{self, Cause, Result};
 
@@ -49,22 +49,39 @@ impl Query {
 
     /// A number; 400 if it is none.
     pub fn number(&self, name: &str) -> Result<Option<u64>> {
-        let refuse =
-            |text: &str| status::bad_request(format!("{name}: Invalid value: {text:?}: must be a number"));
+        let refuse = |text: &str| {
+            status::bad_request(if name == "resourceVersion" {
+                let problem = format!("strconv.ParseUint: parsing {text:?}: invalid syntax");
+                format!("invalid resource version: {name}: Invalid value: {text:?}: {problem}")
+            } else {
+                format!("{name}: Invalid value: {text:?}: must be a number")
+            })
+        };
         self.get(name).map(|text| text.parse().map_err(|_| refuse(text))).transpose()
     }
 
     /// Refuses values that mean nothing, for the parameters of all verbs.
-    pub fn check(&self) -> Result<()> {
+    pub fn check(&self, method: &Method) -> Result<()> {
+        let options = match *method {
+            Method::POST => "CreateOptions",
+            Method::PUT => "UpdateOptions",
+            Method::PATCH => "PatchOptions",
+            _ => "DeleteOptions",
+        };
         if let Some(value) = self.get("dryRun").filter(|value| *value != "All") {
-            let cause = Cause::not_supported("dryRun", &value.into(), &["All"]);
-            return Err(status::invalid("Options", "meta.k8s.io", "", &[cause]));
+            let cause = Cause::not_supported("dryRun", &[value].as_slice().into(), &["All"]);
+            return Err(status::invalid(options, "meta.k8s.io", "", &[cause]));
+        }
+        let validations = ["", "Ignore", "Strict", "Warn"];
+        if let Some(value) = self.get("fieldValidation").filter(|value| !validations.contains(value)) {
+            let cause = Cause::not_supported("fieldValidation", &value.into(), &validations);
+            return Err(status::invalid(options, "meta.k8s.io", "", &[cause]));
         }
         if let Some(value) = self.get("fieldManager").filter(|value| value.len() > 128) {
             let message = "Too long: may not be more than 128 bytes".to_owned();
             let cause = Cause { reason: "FieldValueTooLong", field: "fieldManager".into(), message };
             tracing::debug!(value, "field manager refused");
-            return Err(status::invalid("Options", "meta.k8s.io", "", &[cause]));
+            return Err(status::invalid(options, "meta.k8s.io", "", &[cause]));
         }
         Ok(())
     }

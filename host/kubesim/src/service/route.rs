@@ -1,9 +1,8 @@
 //! Paths of the API: `/api/v1/…`, `/apis/<group>/<version>/…`.
 
-use kube::core::Status;
-
+use super::ApiResponse;
 use crate::kinds::GroupResource;
-use crate::status;
+use crate::status::{self, Result};
 
 /// What a path asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -56,13 +55,15 @@ pub fn parse(path: &str) -> Route {
     })
 }
 
-/// What to say of a collection that isn't served: a real server has it (501), or it doesn't (404).
-pub fn not_served(target: &Target) -> Box<Status> {
+/// What to say of a collection that isn't served: a real server has it (501), or it has nothing of that group either and
+/// answers as for any path that it doesn't know.
+pub fn not_served(target: &Target) -> Result<ApiResponse> {
     const GROUPS: [&str; 5] = ["", "apps", "batch", "autoscaling", "policy"];
     if GROUPS.contains(&target.group.as_str()) || target.group.ends_with(".k8s.io") {
-        return status::not_implemented(GroupResource::new(target.group.clone(), target.plural.clone()));
+        let what = GroupResource::new(target.group.clone(), target.plural.clone());
+        return Err(status::not_implemented(what));
     }
-    status::no_such_path()
+    Ok(super::no_page())
 }
 
 #[cfg(test)]

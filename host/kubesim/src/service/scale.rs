@@ -45,8 +45,9 @@ fn scale(set: &Value) -> Value {
         own[field] = meta[field].clone();
     }
     let replicas = |part: &str| set[part]["replicas"].as_i64().unwrap_or_default();
-    json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": own,
-        "spec": {"replicas": replicas("spec")},
+    // Nothing is said of none wanted.
+    let spec = if replicas("spec") == 0 { json!({}) } else { json!({"replicas": replicas("spec")}) };
+    json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": own, "spec": spec,
         "status": {"replicas": replicas("status"), "selector": selector(&set["spec"]["selector"])}})
 }
 

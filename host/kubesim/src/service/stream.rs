@@ -20,6 +20,8 @@ use crate::store::{Event, Store, Verb, Watch};
 
 /// How long a client is kept waiting that doesn't say.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+/// No watch lasts longer, whatever the client says; no clock reaches as far as some numbers do.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often a quiet watch says how far it is.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 /// The annotation on the bookmark that ends the initial events.
@@ -43,6 +45,7 @@ pub(crate) fn answer(store: &Store, call: Call) -> Result<ApiResponse> {
     call.query.check_list(true)?;
     let filter = Filter::of(&call)?;
     let timeout = call.query.number("timeoutSeconds")?.map_or(DEFAULT_TIMEOUT, Duration::from_secs);
+    let timeout = timeout.min(LONGEST_TIMEOUT);
     let bookmarks = call.query.is_on("allowWatchBookmarks");
     let initial = call.query.get("sendInitialEvents").map(|_| call.query.is_on("sendInitialEvents"));
     let from = call.query.number("resourceVersion")?.unwrap_or_default();
@@ -71,7 +74,7 @@ impl Streaming {
     fn begin(&mut self, store: &Store, from: u64, initial: Option<bool>) -> Result<()> {
         let what = &self.call.kind.resource;
         let current = store.revision();
-        if from > current {
+        if from > current && initial == Some(true) {
             return Err(status::too_large_revision(from, current));
         }
         if initial.unwrap_or(from == 0) {
@@ -184,7 +187,7 @@ impl Streaming {
     }
 
     fn bookmark(&mut self, revision: u64, ends_initial: bool) -> Bytes {
-        let mut meta = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
+        let mut meta = json!({"resourceVersion": revision.to_string()});
         if ends_initial {
             meta["annotations"] = json!({INITIAL_END: "true"});
         }

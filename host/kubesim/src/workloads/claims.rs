@@ -25,6 +25,7 @@ use crate::{
     kinds::{CLAIMS, PODS},
     status::Result,
     store::{Key, Object, Part, Store, Write, key_of, uid_of},
+    write::CONTROLLERS,
 };
 
 const PROTECTION: &str = "kubernetes.io/pvc-protection";
@@ -104,7 +105,7 @@ impl Controller {
     }
 
     fn bind(&self, key: &Key, object: &Object, claim: &PersistentVolumeClaim) -> Result<()> {
-        let by = Write::by(BY);
+        let by = Write::by(CONTROLLERS);
         let volume = format!("pvc-{}", uid_of(object).unwrap_or_default());
         self.store.modify(&CLAIMS, Part::Main, &key.namespace, &key.name, &by, |claim| {
             if claim["spec"]["volumeName"].as_str().is_none_or(str::is_empty) {
@@ -148,7 +149,7 @@ impl Controller {
         if used.filter_map(typed::<Pod>).any(|pod| !is_finished(&pod)) {
             return Ok(());
         }
-        let by = Write::by(BY);
+        let by = Write::by(CONTROLLERS);
         let result = self.store.modify(&CLAIMS, Part::Main, &key.namespace, &key.name, &by, |claim| {
             if let Some(Value::Array(finalizers)) = claim["metadata"].get_mut("finalizers") {
                 finalizers.retain(|finalizer| finalizer != PROTECTION);

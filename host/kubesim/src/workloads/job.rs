@@ -29,6 +29,7 @@ use crate::{
     kinds::{JOBS, PODS},
     status::Result,
     store::{DeleteOptions, Key, Object, Part, Store, Write, key_of, uid_of},
+    write::CONTROLLERS,
 };
 
 const BY: &str = "job-controller";
@@ -197,7 +198,7 @@ impl Controller {
             metadata["labels"][format!("batch.kubernetes.io/{label}")] = value;
         }
         let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]});
-        let created = self.store.create(&PODS, &key.namespace, pod, &Write::by(BY))?;
+        let created = self.store.create(&PODS, &key.namespace, pod, &Write::by(CONTROLLERS))?;
         let message = format!("Created pod: {}", key_of(&created).name);
         self.recorder.record(KIND, job, None, Level::Normal, "SuccessfulCreate", &message);
         Ok(())
@@ -247,7 +248,9 @@ impl Controller {
         }
         let status = serde_json::to_value(status).map_err(crate::status::internal)?;
         let change = |object: &mut Value| object["status"] = status;
-        self.store.modify(&JOBS, Part::Status, &key.namespace, &key.name, &Write::by(BY), change).map(drop)
+        self.store
+            .modify(&JOBS, Part::Status, &key.namespace, &key.name, &Write::by(CONTROLLERS), change)
+            .map(drop)
     }
 }
 

@@ -202,7 +202,13 @@ async fn an_object_can_be_made_to_forget_its_managers() {
     let forget = json!({"metadata": {"managedFields": [{}]}});
     let stored = maps.patch("a", &PatchParams::default(), &Patch::Merge(&forget)).await.unwrap();
     assert_eq!(managers(&stored), []);
-    apply(&maps, "two", config_map("a", json!({"k": "2"}))).await.unwrap();
+    // What nobody owns was somebody's all the same.
+    let status = refusal(apply(&maps, "two", config_map("a", json!({"k": "2"}))).await);
+    assert_eq!(
+        status.message,
+        "Apply failed with 1 conflict: conflict with \"before-first-apply\" using v1: .data.k"
+    );
+    force(&maps, "two", config_map("a", json!({"k": "2"}))).await.unwrap();
 }
 
 #[tokio::test]

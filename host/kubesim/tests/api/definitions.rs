@@ -56,7 +56,7 @@ async fn an_update_of_a_custom_resource_must_say_what_it_rests_on() {
     assert!(
         status
             .message
-            .ends_with("metadata.resourceVersion: Invalid value: 0x0: must be specified for an update")
+            .ends_with("metadata.resourceVersion: Invalid value: 0: must be specified for an update")
     );
 }
 

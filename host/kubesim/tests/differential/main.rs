@@ -50,16 +50,16 @@ fn recorded() -> Answers {
 
 /// The answers of the embedded API, each chapter's on a cluster of its own.
 async fn embedded() -> Answers {
-    let mut all = Answers::new();
-    for chapter in script::chapters() {
+    let chapters = script::chapters();
+    let runs = chapters.iter().map(|chapter| async {
         let workloads = Workloads::Simulated(Simulated::default());
         let sim = KubeSim::start(Config { workloads, ..Config::default() }).await.unwrap();
-        let mut answers = driver::run(&chapter, &sim.client(), Duration::from_secs(3)).await;
+        let mut answers = driver::run(chapter, &sim.client(), Duration::from_secs(10)).await;
         normal::normalize(&mut answers);
-        all.insert(chapter.name, answers);
         sim.shutdown().await;
-    }
-    all
+        (chapter.name.clone(), answers)
+    });
+    join_all(runs).await.into_iter().collect()
 }
 
 #[tokio::test]

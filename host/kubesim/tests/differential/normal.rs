@@ -81,8 +81,22 @@ fn words(text: &str, uids: &mut Vec<String>) -> String {
     let text = replace(r"(esource version: \d+, current: )\d+", &text, "${1}<newest>");
     let text = replace(r"(in record \()\d+", &text, "${1}<revision>");
     let text = replace(r#"(resourceVersion\\+":\\+")\d+"#, &text, "${1}<revision>");
+    let text = numbered(&text, r#"("(?:current|update)Revision":"[a-z0-9-]+?-)([a-z0-9]{8,10})""#);
     let text = replace("(kube-api-access-)[a-z0-9]{5}", &text, "${1}<random>");
     replace(r"(ResourceVersion in object meta: )\d+", &text, "${1}<revision>")
+}
+
+/// Hashes, in the order in which they appear.
+fn numbered(text: &str, pattern: &str) -> String {
+    let mut seen: Vec<String> = Vec::new();
+    let number = |of: &Captures<'_>| {
+        let at = seen.iter().position(|known| *known == of[2]).unwrap_or_else(|| {
+            seen.push(of[2].to_owned());
+            seen.len() - 1
+        });
+        format!("{}<hash {}>\"", &of[1], at + 1)
+    };
+    Regex::new(pattern).expect("a pattern").replace_all(text, number).into_owned()
 }
 
 /// Whether a value's resourceVersion is that of a collection, which may be newer than everything in it.
@@ -109,6 +123,11 @@ fn collect(value: &Value, seen: &mut BTreeSet<u64>) {
 }
 
 fn rank(value: &mut Value, seen: &BTreeSet<u64>) {
+    if value["type"] == "BOOKMARK" {
+        // Like a list, it says how far everything is.
+        value["object"]["kind"] =
+            format!("{}List", value["object"]["kind"].as_str().unwrap_or_default()).into();
+    }
     if let Some(revision) = revision_of(value) {
         let rank = seen.range(..=revision).count();
         let exact = seen.contains(&revision) && !is_collection(value);
@@ -135,7 +154,7 @@ fn tidy(value: &mut Value) {
     if value.get("storageVersionHash").is_some() {
         value["storageVersionHash"] = "<hash>".into();
     }
-    if let Some(message) = value["message"].as_str().map(in_order) {
+    if let Some(message) = value["message"].as_str().map(|message| in_order(message, value)) {
         value["message"] = message.into();
     }
     if value["continue"].as_str().is_some_and(|token| !token.is_empty()) {
@@ -154,12 +173,19 @@ fn tidy(value: &mut Value) {
     }
 }
 
-/// A message that lists several things, which a server finds in an order of chance.
-fn in_order(message: &str) -> String {
+/// A message that lists several things, which a server finds in an order of chance: its causes stand for themselves.
+fn in_order(message: &str, status: &Value) -> String {
+    let causes = status["details"]["causes"].as_array().map(Vec::as_slice).unwrap_or_default();
     if let Some((head, list)) = message.split_once(" is invalid: [") {
-        let mut parts: Vec<&str> = list.trim_end_matches(']').split(", ").collect();
-        parts.sort_unstable();
-        return format!("{head} is invalid: [{}]", parts.join(", "));
+        let mut rest = list.len() - 1;
+        for cause in causes {
+            let text = |part: &str| cause[part].as_str().unwrap_or_default().to_owned();
+            let told = format!("{}: {}", text("field"), text("message"));
+            rest = if list.contains(&told) { rest.saturating_sub(told.len()) } else { usize::MAX };
+        }
+        if rest == ", ".len() * (causes.len() - 1) {
+            return format!("{head} is invalid: [<its causes>]");
+        }
     }
     let mut lines: Vec<&str> = message.split('\n').collect();
     if lines.len() > 1 {

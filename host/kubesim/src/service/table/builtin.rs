@@ -55,8 +55,11 @@ const PRINTERS: &[(GroupResource, &[Head], Cells)] = &[
     (kinds::CONFIG_MAPS, &[NAME, number("Data"), AGE], |o, now| {
         vec![name(o), json!(size(&o["data"]) + size(&o["binaryData"])), age(o, now)]
     }),
-    (kinds::SECRETS, &[NAME, text("Type"), number("Data"), AGE], |o, now| {
+    (kinds::SECRETS, &[NAME, text("Type"), text("Data"), AGE], |o, now| {
         vec![name(o), o["type"].clone(), json!(size(&o["data"])), age(o, now)]
+    }),
+    (kinds::NETWORK_POLICIES, &[NAME, text("Pod-Selector"), AGE], |o, now| {
+        vec![name(o), labels(&o["spec"]["podSelector"]["matchLabels"]).into(), age(o, now)]
     }),
     (kinds::SERVICE_ACCOUNTS, &[NAME, number("Secrets"), AGE], |o, now| {
         vec![name(o), json!(size(&o["secrets"])), age(o, now)]

@@ -58,7 +58,15 @@ impl Printed {
                 name: text("name"),
                 kind: text("type"),
                 format: text("format"),
-                description: text("description"),
+                description: match text("description") {
+                    none if none.is_empty() => {
+                        format!(
+                            "Custom resource definition column (in JSONPath format): {}",
+                            text("jsonPath")
+                        )
+                    }
+                    given => given,
+                },
                 priority: column["priority"].as_i64().unwrap_or_default(),
             },
         })

@@ -32,6 +32,7 @@ use crate::{
     kinds::{CLAIMS, PODS, STATEFUL_SETS},
     status::Result,
     store::{DeleteOptions, Key, Object, Part, Store, Write, key_of, uid_of},
+    write::CONTROLLERS,
 };
 
 const BY: &str = "statefulset-controller";
@@ -178,9 +179,14 @@ impl Controller {
                 && selects(selector, &labels_of(&pod))
             {
                 let owner = controller_reference(KIND.0, KIND.1, set);
-                self.store.modify(&PODS, Part::Main, &key.namespace, &name, &Write::by(BY), |pod| {
-                    add_owner(pod, owner)
-                })?;
+                self.store.modify(
+                    &PODS,
+                    Part::Main,
+                    &key.namespace,
+                    &name,
+                    &Write::by(CONTROLLERS),
+                    |pod| add_owner(pod, owner),
+                )?;
             }
         }
         Ok(())
@@ -203,9 +209,9 @@ impl Controller {
         let template = revisions.template(revision);
         let pod = identity::pod(&set.object, template, revision, ordinal);
         let name = key_of(&pod).name;
-        let created = self
-            .create_claims(set, ordinal)
-            .and_then(|()| self.store.create(&PODS, &set.key.namespace, pod, &Write::by(BY)).map(drop));
+        let created = self.create_claims(set, ordinal).and_then(|()| {
+            self.store.create(&PODS, &set.key.namespace, pod, &Write::by(CONTROLLERS)).map(drop)
+        });
         self.report(set, "create", &name, created)
     }
 
@@ -251,7 +257,7 @@ impl Controller {
             if retention(set).0 {
                 add_owner(&mut claim, controller_reference(KIND.0, KIND.1, &set.object));
             }
-            self.store.create(&CLAIMS, &key.namespace, claim, &Write::by(BY))?;
+            self.store.create(&CLAIMS, &key.namespace, claim, &Write::by(CONTROLLERS))?;
             let message = format!("create Claim {} in StatefulSet {} success", key.name, set.key.name);
             self.recorder.record(KIND, &set.object, None, Level::Normal, "SuccessfulCreate", &message);
         }
@@ -298,7 +304,9 @@ impl Controller {
                 None => drop_empty_owners(claim),
             }
         };
-        self.store.modify(&CLAIMS, Part::Main, &key.namespace, &key.name, &Write::by(BY), change).map(drop)
+        self.store
+            .modify(&CLAIMS, Part::Main, &key.namespace, &key.name, &Write::by(CONTROLLERS), change)
+            .map(drop)
     }
 
     fn write_status(&self, set: &Set, wanted: &Wanted, revisions: &Revisions) -> Result<()> {
@@ -315,28 +323,33 @@ impl Controller {
         if rolled {
             (current_revision, current) = (wanted.update.clone(), updated);
         }
+        // Of these a real controller says nothing when there are none.
+        let some = |count: i32| if count == 0 { Value::Null } else { json!(count) };
         let status = [
             ("observedGeneration", set.object["metadata"]["generation"].clone()),
             ("replicas", json!(replicas)),
-            ("readyReplicas", json!(ready)),
+            ("readyReplicas", some(ready)),
             ("availableReplicas", json!(ready)),
-            ("currentReplicas", json!(current)),
-            ("updatedReplicas", json!(updated)),
+            ("currentReplicas", some(current)),
+            ("updatedReplicas", some(updated)),
             ("currentRevision", json!(current_revision)),
             ("updateRevision", json!(wanted.update)),
             ("collisionCount", json!(revisions.collisions)),
         ];
-        if status.iter().all(|(field, value)| set.object["status"].get(field) == Some(value)) {
+        if status.iter().all(|(field, value)| set.object["status"][field] == *value) {
             return Ok(());
         }
         let key = &set.key;
         let change = |object: &mut Value| {
             if uid_of(object) == uid_of(&set.object) {
                 status.into_iter().for_each(|(field, value)| object["status"][field] = value);
+                if let Some(fields) = object["status"].as_object_mut() {
+                    fields.retain(|_, value| !value.is_null());
+                }
             }
         };
         self.store
-            .modify(&STATEFUL_SETS, Part::Status, &key.namespace, &key.name, &Write::by(BY), change)
+            .modify(&STATEFUL_SETS, Part::Status, &key.namespace, &key.name, &Write::by(CONTROLLERS), change)
             .map(drop)
     }
 }

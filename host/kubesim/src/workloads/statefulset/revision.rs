@@ -8,10 +8,10 @@ use crate::{
     status::Result,
     store::{DeleteOptions, Object, Part, Store, Write, key_of, uid_of},
     workloads::names::{controller_of, controller_reference, short_hash},
+    write::CONTROLLERS,
 };
 
 const HASH_LABEL: &str = "controller.kubernetes.io/hash";
-const BY: &str = "statefulset-controller";
 
 /// The revisions that matter now.
 #[derive(Clone, Debug)]
@@ -85,7 +85,7 @@ pub fn adopt(store: &Store, set: &Object) -> Result<()> {
                 Part::Main,
                 &key.namespace,
                 name,
-                &Write::by(BY),
+                &Write::by(CONTROLLERS),
                 |revision| {
                     super::add_owner(revision, owner);
                 },
@@ -111,9 +111,16 @@ fn number(revision: &Object) -> i64 {
 
 fn renumber(store: &Store, revision: &Object, number: i64) -> Result<Object> {
     let key = key_of(revision);
-    store.modify(&CONTROLLER_REVISIONS, Part::Main, &key.namespace, &key.name, &Write::by(BY), |revision| {
-        revision["revision"] = json!(number);
-    })
+    store.modify(
+        &CONTROLLER_REVISIONS,
+        Part::Main,
+        &key.namespace,
+        &key.name,
+        &Write::by(CONTROLLERS),
+        |revision| {
+            revision["revision"] = json!(number);
+        },
+    )
 }
 
 fn create(store: &Store, set: &Object, data: &Value, number: i64, collisions: &mut i64) -> Result<Object> {
@@ -131,7 +138,7 @@ fn create(store: &Store, set: &Object, data: &Value, number: i64, collisions: &m
             },
             "data": data, "revision": number,
         });
-        match store.create(&CONTROLLER_REVISIONS, &key.namespace, revision, &Write::by(BY)) {
+        match store.create(&CONTROLLER_REVISIONS, &key.namespace, revision, &Write::by(CONTROLLERS)) {
             // Somebody else's, or of a former set that is still being collected.
             Err(status) if status.reason == "AlreadyExists" && *collisions < 100 => *collisions += 1,
             result => return result,

@@ -29,6 +29,8 @@ pub struct Goals {
     goals: BTreeMap<Key, Goal>,
     /// Whether the current watch has shown all there was.
     synced: bool,
+    /// How many goals have each standing: among thousands, an event changes that of one.
+    tally: [usize; STANDINGS],
 }
 
 #[derive(Debug)]
@@ -63,6 +65,8 @@ pub enum Standing {
     Held,
 }
 
+const STANDINGS: usize = 5;
+
 impl Goals {
     /// Everything in the answer to an apply.
     pub fn of(response: &ApplyStateResponse) -> Self {
@@ -84,7 +88,14 @@ impl Goals {
                 goals.insert(key, goal);
             }
         }
-        Self { site: response.site.clone(), goals, synced: false }
+        let mut goals = Self { site: response.site.clone(), goals, ..Self::default() };
+        goals.count();
+        goals
+    }
+
+    fn count(&mut self) {
+        self.tally = [0; STANDINGS];
+        self.goals.values().for_each(|goal| self.tally[goal.standing(self.synced) as usize] += 1);
     }
 
     /// Takes in one event; returns how far its resource is, where that is a goal of ours.
@@ -93,31 +104,36 @@ impl Goals {
             self.synced = true;
             // What this watch has not shown went while there was none.
             self.goals.values_mut().filter(|goal| !goal.seen).for_each(|goal| goal.latest = None);
+            self.count();
         }
         let status = event.resource.as_ref()?;
         let goal = self.goals.get_mut(&(status.region.clone(), status.name.clone()))?;
-        if status.uid != goal.uid {
+        self.tally[goal.standing(self.synced) as usize] -= 1;
+        let ours = status.uid == goal.uid;
+        if ours {
+            goal.seen = true;
+            goal.latest = (event.kind() != Kind::Removed).then(|| status.clone());
+        } else {
             // What a replacement took the place of stands beside it until it is gone.
             goal.succeeded |= status.generation > goal.generation && !status.deleting;
-            return None;
         }
-        goal.seen = true;
-        goal.latest = (event.kind() != Kind::Removed).then(|| status.clone());
-        Some(goal.standing(self.synced))
+        let standing = goal.standing(self.synced);
+        self.tally[standing as usize] += 1;
+        ours.then_some(standing)
     }
 
     /// A new watch begins: nothing it has not shown is known to be gone.
     fn restart(&mut self) {
         self.synced = false;
         self.goals.values_mut().for_each(|goal| goal.seen = false);
+        self.count();
     }
 
     /// How far all of it is: the least far that any is.
     pub fn standing(&self) -> Standing {
-        let standings = || self.goals.values().map(|goal| goal.standing(self.synced));
         [Standing::Moving, Standing::Failed, Standing::Superseded, Standing::Held]
             .into_iter()
-            .find(|standing| standings().any(|s| s == *standing))
+            .find(|standing| self.tally[*standing as usize] > 0)
             .unwrap_or(Standing::Done)
     }
 

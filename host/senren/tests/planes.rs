@@ -93,6 +93,26 @@ fn a_control_plane_that_cannot_start_says_why() {
 }
 
 #[test]
+fn a_control_plane_that_waits_for_its_database_ends_when_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    // It takes connections, and never says a word.
+    let database = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("postgres://nobody@{}/senren", database.local_addr().unwrap());
+    let mut command = control(&url, free_addr(), &log);
+    // What the environment wants of traces and can't get is told, and nothing more.
+    command
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+        .env("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json");
+    let mut plane = command.spawn().unwrap();
+    wait_for(&mut plane, &log, "no traces are sent");
+    database.accept().unwrap();
+    let begin = Instant::now();
+    end(plane, &log);
+    assert!(begin.elapsed() < Duration::from_secs(8), "it waited for its database all the same");
+}
+
+#[test]
 fn a_regional_plane_waits_for_its_cluster_and_ends_when_told() {
     let dir = tempfile::tempdir().unwrap();
     let (log, kubeconfig) = (dir.path().join("log"), dir.path().join("kubeconfig"));

@@ -25,18 +25,33 @@ pub fn init_command() -> Result<(), Failure> {
 
 /// What a plane says: logs on standard error, and traces. To be called once, in a runtime, before anything logs.
 pub fn init_plane(service: &str) -> Result<(), Failure> {
-    let traces = keep(traces::provider(service)?);
-    logs::init("info", std::io::stderr, std::io::stderr().is_terminal(), traces)
+    let (traces, problem) = traces(service);
+    logs::init("info", std::io::stderr, std::io::stderr().is_terminal(), traces)?;
+    tell(problem);
+    Ok(())
 }
 
 /// What planes say whose terminal is needed for other things. To be called as [`init_plane`].
 pub fn init_to_file(service: &str, path: &Path) -> Result<(), Failure> {
-    let traces = keep(traces::provider(service)?);
-    logs::init("info", logs::file(path)?, false, traces)
+    let (traces, problem) = traces(service);
+    logs::init("info", logs::file(path)?, false, traces)?;
+    tell(problem);
+    Ok(())
 }
 
-fn keep(traces: Option<SdkTracerProvider>) -> Option<SdkTracerProvider> {
-    traces.map(|traces| TRACES.get_or_init(|| traces).clone())
+/// Where traces go; or why nowhere. What an environment asks for that we can't do (whole clusters get the variables
+/// of OpenTelemetry from an operator) costs the traces, not the plane.
+fn traces(service: &str) -> (Option<SdkTracerProvider>, Option<anyhow::Error>) {
+    match traces::provider(service) {
+        Ok(traces) => (traces.map(|traces| TRACES.get_or_init(|| traces).clone()), None),
+        Err(problem) => (None, Some(problem)),
+    }
+}
+
+fn tell(problem: Option<anyhow::Error>) {
+    if let Some(problem) = problem {
+        tracing::error!("no traces are sent: {problem:#}");
+    }
 }
 
 /// Sends what is still to be sent. The runtime that telemetry was started in must still be there.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 
 from .types import ApplyResult, Resource, ResourceChange, StatusEvent
@@ -53,12 +54,14 @@ class Goals:
                 self._goals[key] = _Goal(change)
         self._synced = not self._goals
         self._given_up = False
+        self._count()
 
     def restart(self) -> None:
         """A new watch begins: what it has not shown is not known to be gone."""
         self._synced = False
         for goal in self._goals.values():
             goal.seen = False
+        self._count()
 
     def observe(self, event: StatusEvent) -> None:
         """Takes in one event."""
@@ -68,18 +71,21 @@ class Goals:
             for goal in self._goals.values():
                 if not goal.seen:
                     goal.latest = None
+            self._count()
         if event.resource is None:
             return
         resource = event.resource
         known = self._goals.get((resource.region, resource.name))
         if known is None:
             return
-        if resource.uid != known.change.uid:
+        self._tally[known.standing(self._synced)] -= 1
+        if resource.uid == known.change.uid:
+            known.seen = True
+            known.latest = None if event.kind == "removed" else resource
+        else:
             # What a replacement took the place of stands beside it until it is gone.
             known.succeeded |= resource.generation > known.change.generation and not resource.deleting
-            return
-        known.seen = True
-        known.latest = None if event.kind == "removed" else resource
+        self._tally[known.standing(self._synced)] += 1
 
     def settled(self) -> bool:
         """Nothing more is waited for."""
@@ -131,5 +137,9 @@ class Goals:
         latest = [goal.latest for _, goal in sorted(self._goals.items()) if goal.change.action != "deleted"]
         return replace(self._result, resources=tuple(r for r in latest if r is not None))
 
+    def _count(self) -> None:
+        #: How many goals have each standing: among thousands, an event changes that of one.
+        self._tally = Counter(goal.standing(self._synced) for goal in self._goals.values())
+
     def _standings(self) -> set[str]:
-        return {goal.standing(self._synced) for goal in self._goals.values()}
+        return {standing for standing, count in self._tally.items() if count}

@@ -118,11 +118,10 @@ pub trait Bus: Send + Sync {
     /// How the topics of this bus are named.
     fn topics(&self) -> &Topics;
 
-    /// Creates the topics that exist whatever the regions are, where they are missing. A topic that is named by
-    /// [`Bus::publish`] or [`Bus::subscribe`] is created too; to call this at start shows errors early.
-    async fn ensure_topics(&self, topics: &Topics) -> Result<(), BusError>;
+    /// Asks now whether a topic can be reached. A reader goes on waiting while it can't: there may be nothing to read.
+    async fn reach(&self, topic: &str) -> Result<(), BusError>;
 
-    /// Durable when it returns `Ok`. Gives up with an error after ten seconds; the first record of a topic may take
+    /// Durable when it returns `Ok`. Creates the topic where it is missing, as [`Bus::subscribe`] does. Gives up with an error after ten seconds; the first record of a topic may take
     /// longer, while the topic is looked up or created.
     async fn publish(&self, record: Record) -> Result<(), BusError>;
 

@@ -61,13 +61,6 @@ impl Topics {
         format!("{}-status", self.prefix)
     }
 
-    /// The topics that exist whatever the regions are.
-    pub fn shared(&self) -> Vec<String> {
-        let mut names = vec![self.status_topic()];
-        names.extend(self.shared_state());
-        names
-    }
-
     /// Where the states of all regions are, if they share a topic.
     pub fn shared_state(&self) -> Option<String> {
         (self.routing == Routing::Keyed).then(|| format!("{}-state", self.prefix))
@@ -89,18 +82,18 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
 
-    fn check(routing: Routing, state: &str, shared: &[&str]) {
+    fn check(routing: Routing, state: &str, shared: Option<&str>) {
         let topics = Topics::new("senren", routing).unwrap();
         assert_eq!(topics.state_topic(&"aws:us-east-1:shadow".parse().unwrap()), state);
         assert_eq!(topics.status_topic(), "senren-status");
-        assert_eq!(topics.shared(), shared);
+        assert_eq!(topics.shared_state().as_deref(), shared);
     }
 
     #[test]
     fn every_routing_mode_names_its_topics() {
-        check(Routing::Keyed, "senren-state", &["senren-status", "senren-state"]);
-        check(Routing::PerRegion, "senren-state.aws.us-east-1.shadow", &["senren-status"]);
-        check(Routing::Local, "senren-state.aws.us-east-1.shadow", &["senren-status"]);
+        check(Routing::Keyed, "senren-state", Some("senren-state"));
+        check(Routing::PerRegion, "senren-state.aws.us-east-1.shadow", None);
+        check(Routing::Local, "senren-state.aws.us-east-1.shadow", None);
     }
 
     #[test]

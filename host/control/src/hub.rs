@@ -17,6 +17,8 @@ use uuid::Uuid;
 pub(crate) const CHANNEL: &str = "senren";
 /// A watcher that falls behind by more reads everything again; see `watch`.
 const BACKLOG: usize = 1024;
+/// Resources that a NOTIFY has room for.
+const FEW: usize = 200;
 
 /// What may have changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,9 +112,13 @@ impl Hub {
         payloads
     }
 
-    /// A payload has at most 8,000 bytes, so resources are not listed.
+    /// A payload has at most 8,000 bytes, so resources are listed only if they are few.
     fn payload(&self, signal: &Signal) -> String {
         match signal {
+            Signal::Resources(site, uids) if uids.len() <= FEW => {
+                let uids: Vec<String> = uids.iter().map(|uid| uid.simple().to_string()).collect();
+                format!("{} site {site} {}", self.origin, uids.join(","))
+            }
             Signal::Resources(site, _) | Signal::Site(site) => format!("{} site {site}", self.origin),
             Signal::Region(region) => format!("{} region {region}", self.origin),
             Signal::Everything => format!("{} everything", self.origin),
@@ -127,9 +133,10 @@ impl Hub {
         }
         match (words.next(), words.next().map(str::to_owned)) {
             (Some("relay"), None) => self.wake_relay(),
-            (Some("site"), Some(site)) => match SiteName::try_from(site) {
-                Ok(site) => self.send(Signal::Site(site)),
-                Err(_) => self.send(Signal::Everything),
+            (Some("site"), Some(site)) => match (SiteName::try_from(site), words.next().and_then(uids)) {
+                (Ok(site), Some(uids)) => self.send(Signal::Resources(site, uids)),
+                (Ok(site), None) => self.send(Signal::Site(site)),
+                (Err(_), _) => self.send(Signal::Everything),
             },
             (Some("region"), Some(region)) => match RegionId::try_from(region) {
                 Ok(region) => self.send(Signal::Region(region)),
@@ -168,6 +175,11 @@ impl Hub {
     }
 }
 
+/// `None`: not what we write.
+fn uids(list: &str) -> Option<Arc<[Uuid]>> {
+    list.split(',').map(|uid| Uuid::parse_str(uid).ok()).collect()
+}
+
 /// A connection that listens.
 pub(crate) async fn listener(database_url: &str) -> sqlx::Result<PgListener> {
     let mut listener = PgListener::connect(database_url).await?;
@@ -186,11 +198,19 @@ mod tests {
         let mut signals = here.subscribe();
         let site = Signal::Site(SiteName::default());
         let region = Signal::Region("aws:r".parse().unwrap());
+        let resources = |count| {
+            let uids = (0..count).map(Uuid::from_u128).collect();
+            Signal::Resources(SiteName::default(), uids)
+        };
         here.receive(&here.payload(&site));
         here.receive(&there.payload(&site));
         here.receive(&there.payload(&region));
+        let few = there.payload(&resources(FEW as u128));
+        assert!(few.len() < 8000, "PostgreSQL would refuse it");
+        here.receive(&few);
+        here.receive(&there.payload(&resources(FEW as u128 + 1)));
         here.receive("x a new kind of message");
-        for expected in [site, region, Signal::Everything] {
+        for expected in [site.clone(), region, resources(FEW as u128), site, Signal::Everything] {
             assert_eq!(signals.recv().await.unwrap(), expected);
         }
         assert!(signals.try_recv().is_err());

@@ -56,8 +56,8 @@ impl Bus for FencedBus {
         self.bus.topics()
     }
 
-    async fn ensure_topics(&self, topics: &Topics) -> Result<(), BusError> {
-        self.bus.ensure_topics(topics).await
+    async fn reach(&self, topic: &str) -> Result<(), BusError> {
+        self.bus.reach(topic).await
     }
 
     async fn publish(&self, record: Record) -> Result<(), BusError> {
@@ -70,5 +70,61 @@ impl Bus for FencedBus {
 
     async fn subscribe(&self, topic: &str, from: From) -> Result<Box<dyn Subscription>, BusError> {
         self.bus.subscribe(topic, from).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use std::time::Duration;
+
+    use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+    use kube::{
+        Api,
+        api::{AttachParams, DeleteParams, ObjectMeta, PostParams},
+    };
+    use senren_bus::MemoryBus;
+    use senren_kubesim::{Config, KubeSim};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    fn named(name: &str) -> ConfigMap {
+        let metadata = ObjectMeta { name: Some(name.into()), ..ObjectMeta::default() };
+        ConfigMap { metadata, ..ConfigMap::default() }
+    }
+
+    #[tokio::test]
+    async fn when_the_tenure_is_over_what_reads_goes_on_and_what_writes_is_refused() {
+        let sim = KubeSim::start(Config::default()).await.unwrap();
+        let tenure = Tenure::until(Instant::now() + Duration::from_secs(600));
+        let fenced = client(sim.client(), tenure.clone());
+        let api = Api::<ConfigMap>::namespaced(fenced.clone(), "default");
+        api.create(&PostParams::default(), &named("a")).await.unwrap();
+
+        tenure.end();
+        api.get("a").await.unwrap();
+        let refused = [
+            api.create(&PostParams::default(), &named("b")).await.err(),
+            api.delete("a", &DeleteParams::default()).await.err(),
+            Api::<Pod>::namespaced(fenced, "default").exec("p", ["true"], &AttachParams::default()).await.err(),
+        ];
+        for error in refused {
+            let error = error.unwrap();
+            assert!(error.to_string().contains(&Over.to_string()), "{error}");
+        }
+        assert_eq!(Api::<ConfigMap>::namespaced(sim.client(), "default").list(&Default::default()).await.unwrap().items.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn when_the_tenure_is_over_nothing_is_published() {
+        let memory = MemoryBus::default();
+        let tenure = Tenure::until(Instant::now() + Duration::from_secs(600));
+        let fenced = bus(Arc::new(memory.clone()), tenure.clone());
+        let record = |key: &str| Record { topic: "t".into(), key: key.into(), headers: Vec::new(), payload: None };
+        fenced.publish(record("a")).await.unwrap();
+        tenure.end();
+        assert!(fenced.publish(record("b")).await.unwrap_err().retryable(), "another replica says it");
+        assert_eq!(memory.records("t").len(), 1);
     }
 }

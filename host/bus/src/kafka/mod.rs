@@ -121,11 +121,8 @@ impl Bus for KafkaBus {
         &self.topics
     }
 
-    async fn ensure_topics(&self, topics: &Topics) -> Result<(), BusError> {
-        for topic in topics.shared() {
-            self.ensure(&topic).await?;
-        }
-        Ok(())
+    async fn reach(&self, topic: &str) -> Result<(), BusError> {
+        count_partitions(&self.scout, topic).await.map(drop)
     }
 
     async fn publish(&self, record: Record) -> Result<(), BusError> {

@@ -39,12 +39,17 @@ pub(crate) struct Batch {
 impl Batch {
     pub(crate) fn of(records: &[Record], now: DateTime<Utc>) -> Self {
         let mut batch = Self::default();
+        // A line for each reason: somebody else may write here without end.
+        let mut skipped: BTreeMap<&'static str, (u64, &str, String)> = BTreeMap::new();
         for record in records {
             if let Err((code, problem)) = batch.add(record, now) {
                 batch.skipped += 1;
-                metrics::counter!("senren_ingest_skipped_total", "reason" => code).increment(1);
-                tracing::warn!(key = record.key, reason = code, problem, "skipped a status message");
+                skipped.entry(code).or_insert((0, &record.key, problem)).0 += 1;
             }
+        }
+        for (reason, (count, key, problem)) in skipped {
+            metrics::counter!("senren_ingest_skipped_total", "reason" => reason).increment(count);
+            tracing::warn!(key, reason, problem, alike = count - 1, "skipped a status message");
         }
         batch
     }

@@ -39,7 +39,12 @@ use turn::{BEAT, Turn};
 
 /// Records that are stored in one transaction, if they are already there.
 const MOST_AT_ONCE: usize = 500;
+/// Nor more bytes of them than this, unless it is one: somebody else's may be large.
+const MOST_BYTES_AT_ONCE: usize = 8 * 1024 * 1024;
 const PAUSE: Duration = Duration::from_millis(500);
+/// After so long without a record it is asked whether there is a bus at all. If not for us, there may be for another
+/// control plane.
+const QUIET: Duration = Duration::from_secs(15);
 /// A region that says it has nothing may just have started: its topic gets a moment to tell it.
 const EMPTY_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -257,7 +262,11 @@ async fn read(ingest: &Ingest, bus: &dyn Bus, turn: &Turn<'_>, topic: &str) -> R
     let mut subscription = bus.subscribe(topic, From::Position(turn.position())).await?;
     turn.reads(subscription.log());
     loop {
-        let deliveries = next_batch(subscription.as_mut()).await?;
+        let Ok(deliveries) = timeout(QUIET, next_batch(subscription.as_mut())).await else {
+            bus.reach(topic).await?;
+            continue;
+        };
+        let deliveries = deliveries?;
         let records: Vec<Record> = deliveries.iter().map(|delivery| delivery.record.clone()).collect();
         handle_surely(ingest, &records).await;
         turn.pass(&deliveries);
@@ -266,8 +275,8 @@ async fn read(ingest: &Ingest, bus: &dyn Bus, turn: &Turn<'_>, topic: &str) -> R
 
 /// Waits for a record, and takes along those that are already there.
 async fn next_batch(subscription: &mut dyn Subscription) -> Result<Vec<Delivery>, BusError> {
-    let mut batch = Vec::new();
-    while batch.len() < MOST_AT_ONCE {
+    let (mut batch, mut bytes) = (Vec::new(), 0);
+    while batch.len() < MOST_AT_ONCE && bytes < MOST_BYTES_AT_ONCE {
         let event = if batch.is_empty() {
             subscription.next().await?
         } else {
@@ -277,6 +286,7 @@ async fn next_batch(subscription: &mut dyn Subscription) -> Result<Vec<Delivery>
             }
         };
         if let Event::Record(delivery) = event {
+            bytes += delivery.record.payload.as_ref().map_or(0, |payload| payload.len());
             batch.push(delivery);
         }
     }

@@ -68,8 +68,8 @@ impl Bus for FaultyBus {
     fn topics(&self) -> &Topics {
         self.memory.topics()
     }
-    async fn ensure_topics(&self, topics: &Topics) -> Result<(), BusError> {
-        self.memory.ensure_topics(topics).await
+    async fn reach(&self, topic: &str) -> Result<(), BusError> {
+        self.memory.reach(topic).await
     }
     async fn publish(&self, record: Record) -> Result<(), BusError> {
         if self.failing.lock().contains(&record.key) {

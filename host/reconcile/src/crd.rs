@@ -16,7 +16,7 @@ use kube::{
 use senren_engine::{PluginSet, ResourceType};
 use serde_json::{Value, json};
 
-use crate::names;
+use crate::{api::within, names};
 
 /// How long the API server may take to serve a new definition.
 const ESTABLISH_TIMEOUT: Duration = Duration::from_secs(30);
@@ -42,8 +42,8 @@ pub async fn install_type(client: Client, resource_type: &ResourceType) -> anyho
 async fn install_one(client: Client, definition: Value) -> anyhow::Result<()> {
     let name = definition.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
     let api: Api<CustomResourceDefinition> = Api::all(client);
-    let applied = api
-        .patch(name, &PatchParams::apply(names::CRD_MANAGER).force(), &Patch::Apply(&definition))
+    let params = PatchParams::apply(names::CRD_MANAGER).force();
+    let applied = within(api.patch(name, &params, &Patch::Apply(&definition)))
         .await
         .with_context(|| format!("custom resource definition {name} can't be installed"))?;
     let established = conditions::is_crd_established();

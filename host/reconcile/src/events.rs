@@ -22,7 +22,13 @@ use senren_api::state::hex;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use crate::{api::Kube, failure::Failure, names, resource::CustomResource, status::cut};
+use crate::{
+    api::{Kube, within},
+    failure::Failure,
+    names,
+    resource::CustomResource,
+    status::cut,
+};
 
 /// Limits of the API for reason and note.
 const MAX_REASON: usize = 127;
@@ -71,7 +77,7 @@ pub(crate) async fn publish(
     now: Timestamp,
 ) {
     for said in now_said.difference(before).take(MAX_EVENTS) {
-        if let Err(error) = publish_one(kube, resource, said, now).await {
+        if let Err(error) = within(publish_one(kube, resource, said, now)).await {
             tracing::debug!(resource = %resource.key, reason = said.reason, %error, "an event could not be written");
         }
     }

@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::{Api, api::PostParams};
 use senren_api::RegionId;
-use senren_reconcile::names;
+use senren_reconcile::{names, within};
 
 use crate::{
     OpenError,
@@ -27,7 +27,8 @@ pub(crate) async fn claim(cluster: &Cluster) -> Result<String, OpenError> {
                 WriteError::Failed(message) => OpenError::Failed(anyhow::anyhow!(message)),
             })?;
             // Whoever creates it first has it; there is nothing to take over afterwards.
-            match api.create(&PostParams::default(), &wanted(cluster, &cluster_uid)).await {
+            let wanted = wanted(cluster, &cluster_uid);
+            match within(api.create(&PostParams::default(), &wanted)).await {
                 Err(error) if cluster::is_code(&error, 409) => {
                     read(&api).await?.context("the claim on the cluster came and went")?
                 }
@@ -40,7 +41,7 @@ pub(crate) async fn claim(cluster: &Cluster) -> Result<String, OpenError> {
 }
 
 async fn read(api: &Api<ConfigMap>) -> anyhow::Result<Option<ConfigMap>> {
-    api.get_opt(names::CLAIM_CONFIG_MAP).await.context("read the claim on the cluster")
+    within(api.get_opt(names::CLAIM_CONFIG_MAP)).await.context("read the claim on the cluster")
 }
 
 fn wanted(cluster: &Cluster, cluster_uid: &str) -> ConfigMap {
@@ -58,8 +59,9 @@ fn wanted(cluster: &Cluster, cluster_uid: &str) -> ConfigMap {
 
 async fn cluster_uid(cluster: &Cluster) -> anyhow::Result<String> {
     let api: Api<Namespace> = Api::all(cluster.client.clone());
-    let namespace =
-        api.get("kube-system").await.context("read namespace kube-system, whose uid names the cluster")?;
+    let namespace = within(api.get("kube-system"))
+        .await
+        .context("read namespace kube-system, whose uid names the cluster")?;
     match namespace.metadata.uid {
         Some(uid) => Ok(uid),
         None => bail!("namespace kube-system has no uid"),

@@ -255,7 +255,11 @@ mod tests {
         assert_eq!((replaced.all, replaced.changed.len()), (false, 2), "a went, c came, b stays");
         let mut resumed = DesiredSet::resume(set.seen.clone());
         let first = resumed.replace(&state(3, None, &["b"])).unwrap();
-        assert_eq!((first.all, first.again), (true, false), "the first one since the start is looked at whole");
+        assert_eq!(
+            (first.all, first.again),
+            (true, false),
+            "the first one since the start is looked at whole"
+        );
     }
 
     #[test]

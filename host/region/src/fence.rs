@@ -107,13 +107,24 @@ mod tests {
         let refused = [
             api.create(&PostParams::default(), &named("b")).await.err(),
             api.delete("a", &DeleteParams::default()).await.err(),
-            Api::<Pod>::namespaced(fenced, "default").exec("p", ["true"], &AttachParams::default()).await.err(),
+            Api::<Pod>::namespaced(fenced, "default")
+                .exec("p", ["true"], &AttachParams::default())
+                .await
+                .err(),
         ];
         for error in refused {
             let error = error.unwrap();
             assert!(error.to_string().contains(&Over.to_string()), "{error}");
         }
-        assert_eq!(Api::<ConfigMap>::namespaced(sim.client(), "default").list(&Default::default()).await.unwrap().items.len(), 1);
+        assert_eq!(
+            Api::<ConfigMap>::namespaced(sim.client(), "default")
+                .list(&Default::default())
+                .await
+                .unwrap()
+                .items
+                .len(),
+            1
+        );
     }
 
     #[tokio::test]
@@ -121,7 +132,8 @@ mod tests {
         let memory = MemoryBus::default();
         let tenure = Tenure::until(Instant::now() + Duration::from_secs(600));
         let fenced = bus(Arc::new(memory.clone()), tenure.clone());
-        let record = |key: &str| Record { topic: "t".into(), key: key.into(), headers: Vec::new(), payload: None };
+        let record =
+            |key: &str| Record { topic: "t".into(), key: key.into(), headers: Vec::new(), payload: None };
         fenced.publish(record("a")).await.unwrap();
         tenure.end();
         assert!(fenced.publish(record("b")).await.unwrap_err().retryable(), "another replica says it");

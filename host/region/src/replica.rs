@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use senren_bus::Bus;
 use senren_engine::Engine;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -15,6 +16,7 @@ use crate::{
     cluster::Cluster,
     fence,
     lease::{Lease, Tenure},
+    plugins::Shelf,
     serve,
 };
 
@@ -30,7 +32,7 @@ pub(crate) async fn run(
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
     let lease = Lease::new(cluster, config.lease_duration);
-    while let Some(tenure) = shutdown.run_until_cancelled(stand_by(config, &lease)).await {
+    while let Some(tenure) = shutdown.run_until_cancelled(stand_by(config, engine, &lease)).await {
         let _over = Over(tenure.clone());
         metrics::gauge!("senren_region_active").set(1);
         let term = shutdown.child_token();
@@ -39,9 +41,11 @@ pub(crate) async fn run(
         let serving = serve(config.clone(), client, bus, engine, term.clone());
         let keeping = async {
             let why = lease.keep(&tenure).await;
-            tracing::error!("the Lease is lost: {why}; this replica stops working, and stands by");
             tenure.end();
             term.cancel();
+            tracing::error!("the Lease is lost: {why}; this replica stops working, and stands by");
+            metrics::gauge!("senren_region_active").set(0);
+            config.readiness.wait(LEASE, format!("it is lost: {why}"));
             std::future::pending::<()>().await;
         };
         let served = tokio::select! {
@@ -60,12 +64,14 @@ pub(crate) async fn run(
     Ok(())
 }
 
-/// Waits for the Lease.
-async fn stand_by(config: &RegionConfig, lease: &Lease) -> Tenure {
+/// Waits for the Lease. Meanwhile the plugins are compiled, as far as that is kept, so that taking over need not wait.
+async fn stand_by(config: &RegionConfig, engine: &Engine, lease: &Lease) -> Tenure {
     metrics::gauge!("senren_region_active").set(0);
+    let stands_by = Notify::new();
     let tenure = lease.win(
         |holder| {
             tracing::info!(holder, "standing by: another replica has the Lease");
+            stands_by.notify_one();
             let standing_by = format!("standing by, {holder} works");
             config.readiness.ready_as(LEASE, &standing_by);
             config.readiness.ready_as(CLUSTER, &standing_by);
@@ -76,7 +82,15 @@ async fn stand_by(config: &RegionConfig, lease: &Lease) -> Tenure {
             config.readiness.wait(LEASE, format!("{error:#}"));
         },
     );
-    let tenure = tenure.await;
+    let compile = async {
+        stands_by.notified().await;
+        drop(Shelf::open(engine, config).await);
+    };
+    let mut tenure = std::pin::pin!(tenure);
+    let tenure = tokio::select! {
+        tenure = &mut tenure => tenure,
+        () = compile => tenure.await,
+    };
     tracing::debug!("this replica has the Lease");
     config.readiness.ready_as(LEASE, "this replica works");
     config.readiness.wait(STATE_TOPIC, "it is not read to its end yet");

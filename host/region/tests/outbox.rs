@@ -49,8 +49,8 @@ impl Bus for Unhurried {
         self.0.topics()
     }
 
-    async fn ensure_topics(&self, topics: &Topics) -> Result<(), BusError> {
-        self.0.ensure_topics(topics).await
+    async fn reach(&self, topic: &str) -> Result<(), BusError> {
+        self.0.reach(topic).await
     }
 
     async fn publish(&self, record: Record) -> Result<(), BusError> {

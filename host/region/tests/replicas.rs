@@ -3,11 +3,16 @@
 
 mod common;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use common::*;
 use senren_bus::{Bus as _, MemoryBus};
-use senren_kubesim::faults::{Fault, Faults, Rule};
 use senren_region::{RegionConfig, run};
 use senren_telemetry::Readiness;
 use tokio::task::JoinHandle;
@@ -90,23 +95,39 @@ async fn one_that_is_killed_is_taken_over() {
     second.stop().await;
 }
 
+/// A way to the cluster on which, while it is `blocked`, requests are held, to arrive late.
+fn through(client: kube::Client, blocked: &Arc<AtomicBool>) -> kube::Client {
+    let blocked = Arc::clone(blocked);
+    let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+        let (client, blocked) = (client.clone(), Arc::clone(&blocked));
+        async move {
+            while blocked.load(Ordering::SeqCst) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            client.send(request).await.map_err(tower::BoxError::from)
+        }
+    });
+    kube::Client::new(service, "default")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_is_cut_off_is_taken_over_and_stands_by_when_it_is_back() {
     let (cluster, bus) = (living_cluster().await, MemoryBus::default());
-    // Its third renewal hangs for longer than the Lease lasts, and so does its next look at it.
-    let hangs = || Rule::on(Fault::Timeout(Duration::from_secs(3))).resource("leases");
-    let faults = Faults::new([hangs().verb("PUT").nth(3), hangs().reads().nth(2)]);
-    let second = Duration::from_secs(1);
-    let cut_off = Replica::start(cluster.client_with(faults), &bus, second);
+    let (blocked, short) = (Arc::new(AtomicBool::new(false)), Duration::from_secs(3));
+    let cut_off = Replica::start(through(cluster.client(), &blocked), &bus, short);
     cut_off.until_working().await;
+    let successor = Replica::start(cluster.client(), &bus, short);
+    successor.until_standing_by().await;
     publish(&bus, 1, &["a"]).await;
-    let successor = Replica::start(cluster.client(), &bus, second);
+    blocked.store(true, Ordering::SeqCst);
     successor.until_working().await;
-    cut_off.until_standing_by().await;
     publish(&bus, 2, &["a", "b"]).await;
     for name in ["a", "b"] {
         until_ready(&bus, name).await;
     }
+    assert!(!cut_off.readiness.is_ready(), "it doesn't know how things are");
+    blocked.store(false, Ordering::SeqCst);
+    cut_off.until_standing_by().await;
     successor.stop().await;
     cut_off.until_working().await;
     cut_off.stop().await;

@@ -3,6 +3,7 @@
 
 mod autonomy;
 mod claims;
+mod definitions;
 mod outbox;
 mod replicas;
 mod scale;

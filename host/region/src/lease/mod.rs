@@ -148,6 +148,8 @@ impl Lease {
                 }
                 Err(error) => {
                     failed(&error);
+                    // Whoever has it is told again.
+                    holder.clear();
                     sleep(backoff(failures).min(self.duration)).await;
                     failures += 1;
                 }

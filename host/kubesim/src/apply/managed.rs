@@ -86,6 +86,12 @@ pub fn now() -> String {
     Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
+/// A time as Kubernetes writes it; some are shown with microseconds.
+pub fn shown(seconds: i64, nanos: i32, micro: bool) -> Option<String> {
+    let format = if micro { "%Y-%m-%dT%H:%M:%S.%6fZ" } else { "%Y-%m-%dT%H:%M:%SZ" };
+    Timestamp::new(seconds, nanos).ok().map(|time| time.strftime(format).to_string())
+}
+
 impl Managed {
     /// Takes the entries out of an object.
     pub fn take(object: &mut Value) -> Managed {

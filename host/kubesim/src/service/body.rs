@@ -1,9 +1,9 @@
-//! Bodies of requests: objects and options, in JSON or YAML.
+//! Bodies of requests: objects and options, in JSON, in YAML, and a few in protobuf.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::Call;
+use super::{Call, protobuf};
 use crate::events;
 use crate::status::{self, Cause, Result};
 use crate::store::{DeleteOptions, Propagation};
@@ -27,6 +27,9 @@ impl Given<'_> {
                 "the object provided is unrecognized (must be of type {what}): couldn't get version/kind; {error}"
             ))
         };
+        if self.media_type() == protobuf::FORMAT {
+            return protobuf::read(self.bytes);
+        }
         match serde_json::from_slice(self.bytes) {
             Ok(value) => Ok(value),
             Err(_) if self.media_type().ends_with("yaml") => {
@@ -38,9 +41,15 @@ impl Given<'_> {
 
     /// The object in it, of the kind and version of the path.
     pub fn object(&self, call: &Call) -> Result<Value> {
-        if !["", "application/json", "application/yaml", "application/apply-patch+yaml", "*/*"]
-            .contains(&self.media_type())
-        {
+        const FORMATS: [&str; 6] = [
+            "",
+            "application/json",
+            "application/yaml",
+            "application/apply-patch+yaml",
+            protobuf::FORMAT,
+            "*/*",
+        ];
+        if !FORMATS.contains(&self.media_type()) {
             return Err(unknown_format(self.media_type()));
         }
         let mut object = self.value()?;
@@ -115,6 +124,6 @@ pub(super) fn unknown_format(format: &str) -> Box<kube::core::Status> {
     tracing::debug!(format, "a body was refused");
     status::unsupported_media_type(
         "the body of the request was in an unknown format - accepted media types include: application/json, \
-         application/yaml",
+         application/yaml, application/vnd.kubernetes.protobuf",
     )
 }

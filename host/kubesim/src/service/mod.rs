@@ -9,6 +9,7 @@ mod list;
 mod logs;
 mod openapi;
 mod patches;
+mod protobuf;
 mod query;
 pub(crate) mod route;
 mod scale;

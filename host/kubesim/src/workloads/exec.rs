@@ -98,14 +98,14 @@ pub trait ExecSimulator: Send + Sync {
 #[derive(Debug, Clone)]
 pub struct SimulatedExec {
     /// The pod it runs in.
-    pub pod: Value,
+    pub pod: Object,
     /// The container.
     pub container: String,
     /// Program and arguments.
     pub command: Vec<String>,
     /// All pods of its namespace with the same label `senren.io/name`: the pods of one database, this one among
     /// them. Only the pod itself where it has no such label.
-    pub pods: Vec<Value>,
+    pub pods: Vec<Object>,
 }
 
 /// How a simulated command ended.
@@ -191,8 +191,7 @@ pub async fn start(
         ))),
         Inside::Simulated(Some(simulator)) => {
             let pods = siblings(store, namespace, &pod);
-            let call =
-                SimulatedExec { pod: (*pod).clone(), container, command: request.command.clone(), pods };
+            let call = SimulatedExec { pod: pod.clone(), container, command: request.command.clone(), pods };
             Ok(simulated(simulator.exec(call).await, request))
         }
     }
@@ -224,11 +223,11 @@ fn container_of(pod: &Value, name: &str, wanted: Option<&str>) -> Result<String,
 }
 
 /// The pods of the same database. Their names begin with its name, so that the others need not be looked at.
-fn siblings(store: &Store, namespace: &str, pod: &Object) -> Vec<Value> {
-    let Some(group) = pod["metadata"]["labels"][GROUP].as_str() else { return vec![(**pod).clone()] };
-    let named = store.list_prefixed(&PODS, namespace, group).unwrap_or_default();
-    let same = named.iter().filter(|other| other["metadata"]["labels"][GROUP] == group);
-    same.map(|other| (**other).clone()).collect()
+fn siblings(store: &Store, namespace: &str, pod: &Object) -> Vec<Object> {
+    let Some(group) = pod["metadata"]["labels"][GROUP].as_str() else { return vec![pod.clone()] };
+    let mut named = store.list_prefixed(&PODS, namespace, group).unwrap_or_default();
+    named.retain(|other| other["metadata"]["labels"][GROUP] == group);
+    named
 }
 
 impl Session {

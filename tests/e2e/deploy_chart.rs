@@ -143,6 +143,26 @@ fn one_list_of_kinds_feeds_the_cluster_role_and_the_plane() {
     check(&few, &[ApiKind::new("v1", "Service"), ApiKind::new("apps/v1", "StatefulSet")]);
 }
 
+/// A kind of the Prometheus operator's, which this cluster does not know.
+#[test]
+#[ignore = "real engines: make e2e"]
+fn a_pod_monitor_finds_the_port_of_every_plane() {
+    let mut values = everything();
+    values["metrics"]["podMonitor"] = json!(true);
+    let objects = render(&values, "senren-system").unwrap();
+    let monitor = objects.iter().find(|object| object["kind"] == "PodMonitor").unwrap();
+    let port = &monitor["spec"]["podMetricsEndpoints"][0]["port"];
+    let wanted = monitor["spec"]["selector"]["matchLabels"].as_object().unwrap();
+    let planes: Vec<&Value> = objects.iter().filter(|object| object["kind"] == "Deployment").collect();
+    assert_eq!(planes.len(), 2);
+    for plane in planes {
+        let pod = &plane["spec"]["template"];
+        assert!(wanted.iter().all(|(label, value)| pod["metadata"]["labels"][label] == *value), "{plane:#}");
+        let ports = pod["spec"]["containers"][0]["ports"].as_array().unwrap();
+        assert!(ports.iter().any(|named| named["name"] == *port), "{plane:#}");
+    }
+}
+
 #[test]
 #[ignore = "real engines: make e2e"]
 fn values_that_cannot_work_are_refused_with_words() {

@@ -1,6 +1,7 @@
 //! Kafka in every shape that it is met in, and what these tests share: an installation of several control planes, and
 //! regions that are this test's own.
 
+mod backup;
 mod broker;
 mod compaction;
 mod foreign;

@@ -152,7 +152,7 @@ impl Kubelet {
             Some(name) => pods.list(&ListParams::default().labels(&format!("{GROUP}={name}"))).await?.items,
             None => vec![pod.clone()],
         };
-        let json = |pod: &Pod| serde_json::to_value(pod).map_err(kube::Error::SerdeError);
+        let json = |pod: &Pod| serde_json::to_value(pod).map(Arc::new).map_err(kube::Error::SerdeError);
         let call = SimulatedExec {
             pod: json(&pod)?,
             container: command.container,

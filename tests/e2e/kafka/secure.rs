@@ -1,11 +1,9 @@
 //! A Kafka that lets in only those who prove who they are: every way, and what is said of a wrong one.
 
-use std::{fs, sync::Arc};
+use std::fs;
 
+use super::{Broker, Hub, database, secure, until};
 use futures::future::join_all;
-use senren_bus::Bus;
-
-use super::{Broker, Hub, Stub, database, secure, until};
 
 type Settings<'a> = Vec<(&'static str, &'a str)>;
 
@@ -14,14 +12,14 @@ fn with<'a>(settings: &Settings<'a>, name: &'static str, value: &'a str) -> Sett
     others.copied().chain([(name, value)]).collect()
 }
 
-/// The whole way: what is declared reaches the region, and its report comes back.
+/// The whole way: what is declared reaches the region, and its report comes back; with the same settings in both planes.
 async fn works(what: &str, settings: &Settings<'_>) {
     let hub = Hub::new(settings);
     let control = hub.control().await;
-    let bus: Arc<dyn Bus> = Arc::new(hub.bus());
-    let _stub = Stub::start("aws:r", bus);
+    let _plane = hub.plane("aws:r", &[]);
     let revision = control.apply("default", &[database("db", &["aws:r"], 64)]).await;
-    control.until_ready("default", revision).await;
+    control.until_observed("default", revision).await;
+    control.until_regions("it has confirmed that", |regions| regions[0].in_sync).await;
     println!("{what}: the whole way works");
 }
 

@@ -9,7 +9,11 @@ mod reader;
 pub(crate) mod settings;
 mod topic;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use parking_lot::{Mutex, RwLock};
@@ -44,6 +48,8 @@ pub struct KafkaBus {
     new_topic: topic::Shape,
     /// Topics that are known to exist, with their partitions.
     known: Mutex<HashMap<String, i32>>,
+    /// Topics whose settings were looked at.
+    checked: Mutex<HashSet<String>>,
 }
 
 impl KafkaBus {
@@ -68,6 +74,7 @@ impl KafkaBus {
                 replicas: config.topic_replicas.unwrap_or(-1),
             },
             known: Mutex::default(),
+            checked: Mutex::default(),
             topics,
             settings,
         })
@@ -78,7 +85,9 @@ impl KafkaBus {
         if let Some(partitions) = self.known.lock().get(topic) {
             return Ok(*partitions);
         }
-        if !topic::create(&self.admin, topic, self.new_topic).await? {
+        if !topic::create(&self.admin, topic, self.new_topic).await?
+            && self.checked.lock().insert(topic.to_owned())
+        {
             topic::check(&self.admin, topic).await;
         }
         // A new topic takes a moment to get round the cluster.

@@ -160,6 +160,12 @@ pub static CHECKS: &[Check] = &[
         needs: CONVERGED,
     },
     Check {
+        name: "stale",
+        demands: "Being shown for a while what was a moment ago leads to the same end.",
+        why: "What a host observes comes by watches, each of which lags as it likes.",
+        needs: &["objects", "converges", "quiet", "deletes"],
+    },
+    Check {
         name: "crash",
         demands: "A crash of the host at any write, before it or before its answer, leads to the same end.",
         why: "Hosts are restarted and lose connections every day.",

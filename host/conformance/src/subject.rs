@@ -75,6 +75,14 @@ impl Subject {
         tried.map(Vec::as_slice).map_err(|error| anyhow::anyhow!("{error:#}"))
     }
 
+    /// A change that leads to ready, on a way that is worth another look: the shortest of those that replace or add pods;
+    /// of a plugin without such, the one that takes the most writes.
+    pub(crate) fn lively_change(&self) -> anyhow::Result<Option<&Tried>> {
+        let made = || self.changes().map(|all| all.iter().filter(|tried| tried.end.is_some()));
+        let shortest = made()?.filter(|tried| tried.new_pods).min_by_key(|tried| tried.writes);
+        Ok(shortest.or(made()?.max_by_key(|tried| tried.writes)))
+    }
+
     /// What the region makes of a spec: the schema's defaults and rules, then the plugin's.
     pub(crate) fn admit(&self, spec: &Value) -> Admitted {
         let admitted = block_on(self.plugin.admit(self.name(), &spec.to_string()))?;

@@ -3,7 +3,7 @@
 //!
 //! Plugins run on threads that this time knows nothing of, so whoever waits for one holds the time for so long.
 
-use std::sync::mpsc;
+use std::{sync::mpsc, time::Duration};
 
 use anyhow::Context as _;
 use jiff::{SignedDuration, Timestamp};
@@ -30,20 +30,33 @@ pub(crate) fn hold() -> Hold {
 
 /// The scenario's time as a date, for everything that tells it. Each scenario begins at the same one.
 #[derive(Debug)]
-pub(crate) struct ScenarioClock(Instant);
+pub(crate) struct ScenarioClock {
+    since: Instant,
+    before: Duration,
+}
 
 impl ScenarioClock {
-    /// Begins now.
-    pub(crate) fn start() -> Self {
-        Self(Instant::now())
+    /// Goes on from where a scenario was after `elapsed`; from its beginning, if that is nothing.
+    pub(crate) fn after(elapsed: Duration) -> Self {
+        Self { since: Instant::now(), before: elapsed }
     }
+
+    /// How long the scenario has lasted.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.before + self.since.elapsed()
+    }
+}
+
+/// As plugins see it: milliseconds since 1970.
+pub(crate) fn millis(time: Timestamp) -> u64 {
+    u64::try_from(time.as_millisecond()).unwrap_or_default()
 }
 
 impl Clock for ScenarioClock {
     fn now(&self) -> Timestamp {
         // 2025-01-01T00:00:00Z
         let begin = Timestamp::from_second(1_735_689_600).unwrap_or_default();
-        let elapsed = SignedDuration::try_from(self.0.elapsed()).unwrap_or_default();
+        let elapsed = SignedDuration::try_from(self.elapsed()).unwrap_or_default();
         begin.checked_add(elapsed).unwrap_or(begin)
     }
 }
@@ -51,15 +64,13 @@ impl Clock for ScenarioClock {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
     fn an_hour_passes_at_once_but_not_while_it_is_held() {
         let real = std::time::Instant::now();
         run(async {
-            let clock = ScenarioClock::start();
+            let clock = ScenarioClock::after(Duration::ZERO);
             let hold = hold();
             let sleeping = tokio::spawn(tokio::time::sleep(Duration::from_secs(3600)));
             let elsewhere = std::thread::spawn(|| std::thread::sleep(Duration::from_millis(20)));

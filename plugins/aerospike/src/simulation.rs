@@ -52,7 +52,7 @@ impl Simulation for Aerospike {
 
 /// On its way out a server leaves its cluster.
 fn serves(pod: &SimulatedPod) -> bool {
-    pod.running && pod.object["metadata"].get("deletionTimestamp").is_none()
+    pod.running && !pod.deleting
 }
 
 /// One that started again is another one: nothing of its memory is left.

@@ -3,9 +3,8 @@
 //! A simulation is a model of the database as far as the plugin's own commands look at it and change it. It must be
 //! honest: what would fail in a real one, fails in it.
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
 
 use crate::Controller;
 use crate::wit::{ExecCall, ExecResult};
@@ -48,8 +47,58 @@ pub struct SimulatedPod {
     pub restarts: u64,
     /// Claims that it mounts: what is on them outlives it.
     pub claims: Vec<String>,
-    /// The complete object.
-    pub object: Value,
+    /// It is on its way out.
+    pub deleting: bool,
+}
+
+/// What is read of a pod: reading all of it would be most of what a command costs.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Pod {
+    metadata: Metadata,
+    spec: Spec,
+    status: PodStatus,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Metadata {
+    name: String,
+    uid: String,
+    deletion_timestamp: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Spec {
+    volumes: Vec<Volume>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Volume {
+    persistent_volume_claim: Option<Claim>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Claim {
+    claim_name: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct PodStatus {
+    phase: String,
+    #[serde(rename = "podIP")]
+    pod_ip: String,
+    container_statuses: Vec<Container>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Container {
+    restart_count: u64,
 }
 
 /// What a command leaves.
@@ -77,22 +126,16 @@ impl SimulatedResult {
 
 impl SimulatedPod {
     fn read(text: &str) -> Self {
-        let object: Value = serde_json::from_str(text).unwrap_or_default();
-        let field = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-        let containers = list(&object["status"]["containerStatuses"]);
+        let Pod { metadata, spec, status } = serde_json::from_str(text).unwrap_or_default();
+        let claims = spec.volumes.into_iter().filter_map(|volume| volume.persistent_volume_claim);
         Self {
-            name: field(&object["metadata"]["name"]),
-            uid: field(&object["metadata"]["uid"]),
-            ip: field(&object["status"]["podIP"]),
-            running: object["status"]["phase"] == "Running",
-            restarts: containers.iter().filter_map(|one| one["restartCount"].as_u64()).sum(),
-            claims: list(&object["spec"]["volumes"])
-                .iter()
-                .map(|volume| field(&volume["persistentVolumeClaim"]["claimName"]))
-                .filter(|claim| !claim.is_empty())
-                .collect(),
-            object,
+            name: metadata.name,
+            uid: metadata.uid,
+            ip: status.pod_ip,
+            running: status.phase == "Running",
+            restarts: status.container_statuses.iter().map(|one| one.restart_count).sum(),
+            claims: claims.map(|claim| claim.claim_name).collect(),
+            deleting: metadata.deletion_timestamp.is_some(),
         }
     }
 }

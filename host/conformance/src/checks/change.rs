@@ -11,12 +11,20 @@ use crate::{
     report::Problem,
     subject::Subject,
     time,
-    world::{Recorded, Rest, Setup, Unrest, World, snapshot::Snapshot},
+    world::{Recorded, Rest, Unrest, World, life::Life, snapshot::Snapshot},
 };
 
 /// What came of one change.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Tried {
+    /// The change.
+    pub variant: Variant,
+    /// What it took.
+    pub writes: usize,
+    /// It replaced or added pods.
+    pub new_pods: bool,
+    /// What it came to, where that is ready and the database is still the same one.
+    pub end: Option<Snapshot>,
     converges: Option<Problem>,
     effects: Option<Problem>,
     rollback: Option<Problem>,
@@ -61,22 +69,24 @@ pub(crate) fn try_all(subject: &Subject) -> anyhow::Result<Vec<Tried>> {
             changes.push((Variant { spec, ..variant }, change));
         }
     }
-    let end = &subject.life()?.end;
+    let life = subject.life()?;
     parallel::each(&changes, |(variant, change)| match change.action.as_str() {
         "replace" => made_anew(subject, variant),
-        _ => there_and_back(subject, variant, change, end),
+        _ => there_and_back(subject, variant, change, life),
     })
 }
 
 /// A change that replaces the database is a new one.
 fn made_anew(subject: &Subject, variant: &Variant) -> anyhow::Result<Tried> {
     let (rest, last) = time::run(async {
-        let mut world = World::start(subject, Setup::default()).await?;
+        let world = World::start(subject, vec![]).await?;
         world.declare(&variant.spec).await?;
         anyhow::Ok((world.settle().await, world.last_call()))
     })??;
     let converges = unready(&rest).map(|wrong| not_converging(subject, variant, &wrong, last.as_ref()));
-    Ok(Tried { converges, one_way: true, ..Tried::default() })
+    let variant = variant.clone();
+    let (writes, new_pods, effects, rollback) = (0, true, None, None);
+    Ok(Tried { variant, writes, new_pods, end: None, converges, effects, rollback, one_way: true })
 }
 
 /// What is seen on the way.
@@ -84,6 +94,8 @@ struct Journey {
     before: Objects,
     there: Result<Rest, Unrest>,
     at: Objects,
+    writes: usize,
+    end: Snapshot,
     at_call: Option<Recorded>,
     /// Nothing where it can't go back.
     back: Option<(Result<Rest, Unrest>, Snapshot, Option<Recorded>)>,
@@ -100,21 +112,19 @@ fn there_and_back(
     subject: &Subject,
     variant: &Variant,
     change: &wit::Change,
-    end: &Snapshot,
+    life: &Life,
 ) -> anyhow::Result<Tried> {
     let one_way = matches!(
         subject.diff(Some(&variant.spec), Some(&subject.example)),
         Err(CallError::Fault(_)) | Ok(wit::Change { data_loss: true, .. })
     );
     let journey = time::run(async {
-        let mut world = World::start(subject, Setup::default()).await?;
-        world.declare(&subject.example).await?;
-        // It did so before.
-        let _ = world.settle().await;
+        let world = World::carry_on(subject, &life.settled).await?;
         let before = Objects::of(&world);
         world.declare(&variant.spec).await?;
         let there = world.settle().await;
         let (at, at_call) = (Objects::of(&world), world.last_call());
+        let (writes, end) = (world.tap.writes().len(), world.snapshot());
         let back = match (&there, one_way) {
             (Ok(_), false) => {
                 world.declare(&subject.example).await?;
@@ -123,7 +133,7 @@ fn there_and_back(
             }
             _ => None,
         };
-        anyhow::Ok(Journey { before, there, at, at_call, back })
+        anyhow::Ok(Journey { before, there, at, writes, end, at_call, back })
     })??;
     let converges = unready(&journey.there);
     let effects = match converges {
@@ -134,9 +144,13 @@ fn there_and_back(
         .back
         .as_ref()
         .filter(|_| converges.is_none())
-        .and_then(|(rest, is, _)| astray(&end.children(), rest, &is.children()));
+        .and_then(|(rest, is, _)| astray(&life.end.children(), rest, &is.children()));
     let back_call = journey.back.as_ref().and_then(|(_, _, call)| call.as_ref());
     Ok(Tried {
+        variant: variant.clone(),
+        writes: journey.writes,
+        new_pods: journey.at.pods.values().any(|uid| !journey.before.pods.values().any(|old| old == uid)),
+        end: converges.is_none().then_some(journey.end),
         converges: converges.map(|wrong| not_converging(subject, variant, &wrong, journey.at_call.as_ref())),
         effects: effects.map(|wrong| {
             let message = format!("{wrong} by {}, and `diff` said {:?}.", variant.what, change.summary);
@@ -227,17 +241,15 @@ pub(crate) fn settings(subject: &Subject, findings: &mut Findings) -> anyhow::Re
     let Ok(defaults) = subject.plugin.configure(None) else { return Ok(()) };
     let mut variants: Vec<Variant> = generate::mutations(&schema, &defaults);
     variants.retain(|variant| subject.plugin.configure(Some(&variant.spec)).is_ok());
-    let end = &subject.life()?.end;
-    let found = parallel::each(&variants, |variant| unsettled(subject, variant, end))?;
+    let life = subject.life()?;
+    let found = parallel::each(&variants, |variant| unsettled(subject, variant, life))?;
     found.into_iter().for_each(|found| findings.tried(found));
     Ok(())
 }
 
-fn unsettled(subject: &Subject, variant: &Variant, end: &Snapshot) -> anyhow::Result<Option<Problem>> {
+fn unsettled(subject: &Subject, variant: &Variant, life: &Life) -> anyhow::Result<Option<Problem>> {
     let (there, at_call, back) = time::run(async {
-        let mut world = World::start(subject, Setup::default()).await?;
-        world.declare(&subject.example).await?;
-        let _ = world.settle().await;
+        let world = World::carry_on(subject, &life.settled).await?;
         world.set(Some(&variant.spec))?;
         let (there, at_call) = (world.settle().await, world.last_call());
         world.set(None)?;
@@ -257,7 +269,7 @@ fn unsettled(subject: &Subject, variant: &Variant, end: &Snapshot) -> anyhow::Re
         return Ok(Some(shown_by_call(problem, at_call.as_ref(), "an outcome that leads to ready")));
     }
     let (rest, is, call) = back;
-    Ok(astray(&end.children(), &rest, &is.children()).map(|wrong| {
+    Ok(astray(&life.end.children(), &rest, &is.children()).map(|wrong| {
         steps.push("take the setting back".to_owned());
         let message = format!("After the operator's setting {} was taken back, {wrong}.", variant.what);
         let fix =

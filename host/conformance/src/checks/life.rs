@@ -13,7 +13,7 @@ use crate::{
     subject::Subject,
     time,
     world::{
-        Recorded, Setup, Unrest, World,
+        Recorded, Unrest, World,
         life::{Repeated, deleted},
     },
 };
@@ -127,19 +127,13 @@ pub(crate) fn deletes(subject: &Subject, findings: &mut Findings) -> anyhow::Res
     let life = subject.life()?;
     findings.tried(stays(subject, &life.deletion, "wait until it is ready", life.last.as_ref()));
     // While it is being made, it goes, too.
-    let steps: Vec<usize> = (0..life.calls.len().min(24)).collect();
-    let ends = parallel::each(&steps, |steps| {
+    let ends = parallel::each(&life.steps, |after| {
         time::run(async {
-            let mut world = World::start(subject, Setup::default()).await?;
-            world.declare(&subject.example).await?;
-            if *steps > 0 {
-                // However far that gets.
-                let _ = world.steps(*steps).await;
-            }
+            let world = World::resume(subject, after).await?;
             anyhow::Ok((deleted(&world).await?, world.last_call()))
         })?
     })?;
-    for (steps, (end, last)) in steps.into_iter().zip(ends) {
+    for (steps, (end, last)) in ends.into_iter().enumerate() {
         findings.tried(stays(subject, &end, &format!("reconcile it {steps} times"), last.as_ref()));
     }
     Ok(())

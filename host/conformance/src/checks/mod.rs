@@ -3,6 +3,7 @@
 mod calls;
 pub(crate) mod change;
 mod diff;
+mod host;
 mod life;
 mod parallel;
 pub(crate) use parallel::one as alone;
@@ -46,7 +47,7 @@ impl Findings {
 type Run = fn(&Subject, &mut Findings) -> anyhow::Result<()>;
 
 /// The checks that need more than loading.
-const RUNS: [(&str, Run); 19] = [
+const RUNS: [(&str, Run); 20] = [
     ("deterministic", calls::deterministic),
     ("admit-idempotent", spec::admit_idempotent),
     ("misuse", spec::misuse),
@@ -65,7 +66,8 @@ const RUNS: [(&str, Run); 19] = [
     ("rollback", change::rollback),
     ("settings", change::settings),
     ("deletes", life::deletes),
-    ("crash", robust::crash),
+    ("stale", host::stale),
+    ("crash", host::crash),
 ];
 
 /// Runs the checks that are wanted, and those that they build on, and adds their verdicts to those of loading.
@@ -122,17 +124,19 @@ fn blocked(check: &Check, verdicts: &[Verdict]) -> Option<String> {
 }
 
 fn judge(run: Run, subjects: &[Subject]) -> anyhow::Result<Outcome> {
-    let mut findings = Findings::default();
-    for subject in subjects {
-        let before = findings.problems.len();
+    let found = parallel::each(subjects, |subject| {
+        let mut findings = Findings::default();
         run(subject, &mut findings)?;
-        for problem in findings.problems.iter_mut().skip(before) {
+        for problem in &mut findings.problems {
             problem.resource_type = Some(subject.name().to_owned());
         }
-    }
-    Ok(match findings {
-        Findings { problems, .. } if !problems.is_empty() => Outcome::Failed(problems),
-        Findings { cases: 0, .. } => Outcome::Skipped("this plugin has nothing to try it with".into()),
-        Findings { cases, .. } => Outcome::Passed { cases },
+        Ok(findings)
+    })?;
+    let cases = found.iter().map(|findings| findings.cases).sum();
+    let problems: Vec<Problem> = found.into_iter().flat_map(|findings| findings.problems).collect();
+    Ok(match cases {
+        _ if !problems.is_empty() => Outcome::Failed(problems),
+        0 => Outcome::Skipped("this plugin has nothing to try it with".into()),
+        cases => Outcome::Passed { cases },
     })
 }

@@ -11,7 +11,7 @@ use crate::{
     shrink::shrink,
     subject::{SHRINK_BUDGET, Subject},
     time,
-    world::{Setup, Unrest, World, snapshot::first_difference},
+    world::{Unrest, World, snapshot::first_difference},
 };
 
 /// Steps after which what can be made is made.
@@ -207,7 +207,7 @@ pub(crate) fn extremes(subject: &Subject, findings: &mut Findings) -> anyhow::Re
 /// A spec that was admitted, and that Kubernetes or the host refuses to make.
 fn unmakeable(subject: &Subject, variant: &Variant, spec: &Value) -> anyhow::Result<Option<Problem>> {
     let (unrest, last) = time::run(async {
-        let mut world = World::start(subject, Setup::default()).await?;
+        let world = World::start(subject, vec![]).await?;
         world.declare(spec).await?;
         let unrest = world.steps(STEPS).await.err();
         anyhow::Ok((unrest, world.last_call()))

@@ -50,7 +50,7 @@ fn others(place: &Place) -> Vec<Value> {
     others
 }
 
-/// One more, one less, and as good as twice and half as much.
+/// One more, one less, and twice as much.
 fn integers(schema: &Value, is: Option<i64>) -> Vec<Value> {
     let (lowest, highest) = range(schema);
     let Some(is) = is else { return vec![json!(near(schema, 1))] };

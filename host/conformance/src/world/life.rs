@@ -7,13 +7,16 @@ use senren_reconcile::status::Status;
 use serde_json::Value;
 
 use super::{
-    Crash, Recorded, Rest, Setup, Unrest, World,
+    Recorded, Rest, Unrest, World,
+    moment::{Cut, Moment},
     snapshot::{Snapshot, title},
 };
 use crate::{checks::alone, subject::Subject, time};
 
 /// How often a resource at rest is reconciled again, by each of two planes.
 const REPEATS: usize = 50;
+/// How many steps of its making are looked at.
+const MOST_STEPS: usize = 60;
 /// Time between two of these.
 const BETWEEN: Duration = Duration::from_secs(7);
 
@@ -21,8 +24,12 @@ const BETWEEN: Duration = Duration::from_secs(7);
 pub(crate) struct Life {
     /// Every call of `reconcile` until it was at rest.
     pub calls: Vec<Recorded>,
-    /// What was written until then.
-    pub writes: Vec<String>,
+    /// Where the plane could have died until then.
+    pub cuts: Vec<Cut>,
+    /// How it was after each of the first steps; before the first, it was only declared.
+    pub steps: Vec<Moment>,
+    /// How it was in the end: up and at rest, if it ever was.
+    pub settled: Moment,
     /// How it came to rest, or why it did not; then nothing of the rest was tried.
     pub rest: Result<Status, Unrest>,
     /// What was there then.
@@ -53,16 +60,25 @@ pub(crate) fn live(subject: &Subject) -> anyhow::Result<Life> {
 }
 
 async fn lived(subject: &Subject) -> anyhow::Result<Life> {
-    let mut world = World::start(subject, Setup::default()).await?;
+    let mut world = World::start(subject, vec![]).await?;
     world.declare(&subject.example).await?;
-    let rest = match world.settle().await {
+    let cuts = world.cut();
+    let mut steps = vec![world.moment()];
+    let mut step = || {
+        if steps.len() < MOST_STEPS {
+            steps.push(world.moment());
+        }
+    };
+    let rest = match world.settle_with(&mut step).await {
         Ok(Rest::Still(status)) => Ok(*status),
         Ok(Rest::Gone) => anyhow::bail!("a resource that nobody deleted is gone"),
         Err(unrest) => Err(unrest),
     };
     let mut life = Life {
         calls: world.calls(),
-        writes: world.tap.writes(),
+        cuts: cuts.all()?,
+        steps: steps.into_iter().collect::<anyhow::Result<_>>()?,
+        settled: world.moment()?,
         rest,
         end: world.snapshot(),
         objects: world.objects().iter().map(|object| object.as_ref().clone()).collect(),
@@ -74,7 +90,7 @@ async fn lived(subject: &Subject) -> anyhow::Result<Life> {
         return Ok(life);
     }
     life.repeated.push(repeat(&world, "50 further reconciles").await);
-    world.restart(Crash::Never);
+    world.restart();
     life.repeated.push(repeat(&world, "50 further reconciles by a host that was restarted").await);
     life.deletion = deleted(&world).await?;
     life.last = world.last_call();

@@ -1,72 +1,58 @@
 //! A region in miniature: an embedded Kubernetes with simulated pods, one resource, and the production reconciler,
-//! which here takes its steps one at a time, and can be stopped between any two writes.
+//! which here takes its steps one at a time ([`drive`]). A world goes on from any moment of another ([`moment`]).
 //!
 //! All of it lives in a scenario's own time ([`crate::time`]).
 
+mod drive;
 pub(crate) mod life;
+pub(crate) mod moment;
 pub(crate) mod snapshot;
 mod tap;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use anyhow::Context as _;
-use jiff::Timestamp;
 use kube::{
     Api, Client,
     api::{DeleteParams, DynamicObject, Patch, PatchParams},
 };
 use parking_lot::Mutex;
 use senren_engine::{CallError, PluginSet, Plugins, wit};
-use senren_kubesim::{
-    Config, KubeSim, Workloads,
-    workloads::{Failure, Simulated},
-};
+use senren_kubesim::workloads::Failure;
 use senren_reconcile::{
-    Clock, ReconcileError, Reconciler, Recorder, Retry, Settings, Surroundings, names,
+    Reconciler, Recorder, Settings, Surroundings, names,
     resource::{Key, api_resource},
     status::Status,
 };
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
-use crate::{simulate::simulated_exec_at, subject::Subject, time};
+use crate::subject::Subject;
 
-use self::snapshot::Snapshot;
-pub(crate) use self::tap::{Crash, Tap};
+pub(crate) use self::drive::{Rest, Unrest};
+use self::{
+    moment::{Cuts, Moment, Scene},
+    snapshot::Snapshot,
+    tap::Tap,
+};
 
 /// Name of the resource.
 pub(crate) const NAME: &str = "check";
 /// Its namespace.
 pub(crate) const NAMESPACE: &str = "senren-default";
 
-/// A resource has come to rest when nothing has changed for so long, whatever its plugin asks or waits for.
-const REST: Duration = Duration::from_secs(30);
-/// Longest and first pause between two looks.
-const LOOK: Duration = Duration::from_secs(5);
-const FIRST_LOOK: Duration = Duration::from_millis(1);
-/// A plugin that has not come to rest after so many steps never will.
-const MOST_STEPS: usize = 600;
-/// Nor one that fails so often in a row.
-const MOST_FAILURES: u32 = 8;
-
-/// How a world is set up.
-#[derive(Default)]
-pub(crate) struct Setup {
-    /// What the operator sets for the plugin.
-    pub settings: Option<Value>,
-    /// What goes wrong with its pods.
-    pub failures: Vec<Failure>,
-}
+/// Steps after which a plane that has just begun knows what its predecessor knew: one that asks, and one that hears.
+const ACQUAINTANCE: usize = 2;
 
 /// See the module.
 pub(crate) struct World<'a> {
     subject: &'a Subject,
-    sim: KubeSim,
+    scene: Arc<Scene>,
     plugins: Plugins,
     settings: Settings,
-    clock: Arc<dyn Clock>,
     key: Key,
-    generation: u64,
     reconciler: Reconciler,
     /// Of the plane that runs now.
     pub tap: Tap,
@@ -86,81 +72,84 @@ impl Recorder for Calls {
     }
 }
 
-/// How a resource came to rest.
-#[derive(Debug)]
-pub(crate) enum Rest {
-    /// It is there, and nothing changes any more.
-    Still(Box<Status>),
-    /// It is gone.
-    Gone,
-}
-
-/// Why a resource did not come to rest.
-#[derive(Debug)]
-pub(crate) enum Unrest {
-    /// Its steps fail, again and again; the last failure.
-    Fails(ReconcileError),
-    /// Its steps go on changing something; what the last ones wrote.
-    Restless(Vec<String>),
-    /// The plane died, as it was told to.
-    Crashed,
+/// The plugin of `subject`, with what the operator sets for it.
+fn serving(subject: &Subject, settings: Option<&Value>) -> anyhow::Result<PluginSet> {
+    let plugin = subject.plugin.tuned(subject.limits.clone(), settings);
+    let (set, problems) = PluginSet::of(vec![plugin]);
+    anyhow::ensure!(problems.is_empty(), "{problems:?}");
+    Ok(set)
 }
 
 impl<'a> World<'a> {
-    /// A world without the resource.
-    pub(crate) async fn start(subject: &'a Subject, setup: Setup) -> anyhow::Result<World<'a>> {
-        let clock: Arc<dyn Clock> = Arc::new(time::ScenarioClock::start());
+    /// A world without the resource, in whose pods this goes wrong.
+    pub(crate) async fn start(subject: &'a Subject, failures: Vec<Failure>) -> anyhow::Result<World<'a>> {
+        let plugins = Plugins::new(serving(subject, None)?);
+        let scene = Scene::begin(&plugins, failures).await?;
+        let namespaces: Api<DynamicObject> =
+            Api::all_with(scene.sim.client(), &senren_reconcile::ApiKind::new("v1", "Namespace").resource());
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
+        namespaces.create(&Default::default(), &serde_json::from_value(namespace)?).await?;
+        senren_reconcile::crd::install(scene.sim.client(), &plugins.current()).await?;
+        Self::with(subject, plugins, scene)
+    }
+
+    /// A world that goes on from a moment of another, with a plane that knows nothing of what was before.
+    pub(crate) async fn resume(subject: &'a Subject, from: &Moment) -> anyhow::Result<World<'a>> {
+        let plugins = Plugins::new(serving(subject, None)?);
+        let scene = Scene::go_on(&plugins, from).await?;
+        let world = Self::with(subject, plugins, scene)?;
+        // Whatever takes no time has happened then: containers that run can be asked.
+        world.pass(drive::FIRST_LOOK).await;
+        Ok(world)
+    }
+
+    /// As [`Self::resume`], with a plane that knows the resource, which is at rest.
+    pub(crate) async fn carry_on(subject: &'a Subject, from: &Moment) -> anyhow::Result<World<'a>> {
+        let world = Self::resume(subject, from).await?;
+        for _ in 0..ACQUAINTANCE {
+            // Where it fails now, it will fail again.
+            let _ = world.step().await;
+        }
+        Ok(world)
+    }
+
+    fn with(subject: &'a Subject, plugins: Plugins, scene: Scene) -> anyhow::Result<World<'a>> {
         let mut settings = Settings::new("check:region".parse().context("the region")?);
         // What a region allows is its operator's business.
         settings.allowed_kinds.extend(subject.ty.wit.owns.iter().map(Into::into));
-        let plugin = subject.plugin.tuned(subject.limits.clone(), setup.settings.as_ref());
-        let (set, problems) = PluginSet::of(vec![plugin]);
-        anyhow::ensure!(problems.is_empty(), "{problems:?}");
-        let plugins = Plugins::new(set);
-
-        let now = {
-            let clock = clock.clone();
-            move || millis(clock.now())
-        };
-        let exec = simulated_exec_at(plugins.clone(), Arc::new(now));
-        let simulated = Simulated { failures: setup.failures, exec: Some(exec), ..Simulated::default() };
-        let sim = KubeSim::start(Config { workloads: Workloads::Simulated(simulated), ..Config::default() });
-        let sim = sim.await.context("the embedded Kubernetes can't be started")?;
-        let namespaces: Api<DynamicObject> =
-            Api::all_with(sim.client(), &senren_reconcile::ApiKind::new("v1", "Namespace").resource());
-        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
-        namespaces.create(&Default::default(), &serde_json::from_value(namespace)?).await?;
-        senren_reconcile::crd::install(sim.client(), &plugins.current()).await?;
-
         let key =
             Key { type_name: subject.name().to_owned(), namespace: NAMESPACE.into(), name: NAME.into() };
-        let (tap, calls) = (Tap::new(Crash::Never), Arc::new(Calls::default()));
-        let surroundings = Surroundings { clock: clock.clone(), recorder: Some(calls.clone()) };
-        let client = sim.client_with(tap.clone());
-        let reconciler = Reconciler::within(surroundings, client, plugins.clone(), settings.clone());
-        Ok(Self { subject, sim, plugins, settings, clock, key, generation: 0, reconciler, tap, calls })
+        let (scene, calls, tap) = (Arc::new(scene), Arc::new(Calls::default()), Tap::default());
+        let reconciler = plane(&scene, &plugins, &settings, &calls, &tap);
+        Ok(Self { subject, scene, plugins, settings, key, reconciler, tap, calls })
     }
 
     /// Another plane takes over, which knows nothing of what the one before it knew.
-    pub(crate) fn restart(&mut self, crash: Crash) {
-        self.tap = Tap::new(crash);
-        let surroundings = Surroundings { clock: self.clock.clone(), recorder: Some(self.calls.clone()) };
-        let client = self.sim.client_with(self.tap.clone());
-        self.reconciler =
-            Reconciler::within(surroundings, client, self.plugins.clone(), self.settings.clone());
+    pub(crate) fn restart(&mut self) {
+        self.tap = Tap::default();
+        self.reconciler = plane(&self.scene, &self.plugins, &self.settings, &self.calls, &self.tap);
+    }
+
+    /// From now on every moment is taken in which the plane could die.
+    pub(crate) fn cut(&self) -> Cuts {
+        let cuts = Cuts::default();
+        self.tap.cut_into(self.scene.clone(), cuts.clone());
+        cuts
     }
 
     /// The operator sets something else.
-    pub(crate) fn set(&mut self, settings: Option<&Value>) -> anyhow::Result<()> {
-        let plugin = self.subject.plugin.tuned(self.subject.limits.clone(), settings);
-        let (set, problems) = PluginSet::of(vec![plugin]);
-        anyhow::ensure!(problems.is_empty(), "{problems:?}");
-        self.plugins.swap(set);
+    pub(crate) fn set(&self, settings: Option<&Value>) -> anyhow::Result<()> {
+        self.plugins.swap(serving(self.subject, settings)?);
         Ok(())
     }
 
+    /// All there is but the plane, to go on from.
+    pub(crate) fn moment(&self) -> anyhow::Result<Moment> {
+        self.scene.moment()
+    }
+
     fn client(&self) -> Client {
-        self.sim.client()
+        self.scene.sim.client()
     }
 
     fn resources(&self) -> Api<DynamicObject> {
@@ -168,15 +157,15 @@ impl<'a> World<'a> {
     }
 
     /// Writes the custom resource, as intake does, with an admitted spec.
-    pub(crate) async fn declare(&mut self, spec: &Value) -> anyhow::Result<()> {
-        self.generation += 1;
+    pub(crate) async fn declare(&self, spec: &Value) -> anyhow::Result<()> {
+        let generation = self.scene.generation.fetch_add(1, Ordering::Relaxed) + 1;
         let resource = api_resource(&self.subject.ty.wit);
         let object = json!({
             "apiVersion": resource.api_version, "kind": resource.kind,
             "metadata": {
                 "name": NAME, "namespace": NAMESPACE,
                 "labels": names::plane_labels(&self.settings.region),
-                "annotations": {names::UID: "check-uid", names::GENERATION: self.generation.to_string()},
+                "annotations": {names::UID: "check-uid", names::GENERATION: generation.to_string()},
             },
             "spec": spec,
         });
@@ -211,88 +200,6 @@ impl<'a> World<'a> {
         Ok(serde_json::from_value(object.data["status"].clone()).unwrap_or_default())
     }
 
-    /// One step of the plane, and what its plugin asks for.
-    pub(crate) async fn step(&self) -> Result<Option<Option<Duration>>, ReconcileError> {
-        let _still = time::hold();
-        let result = self.reconciler.reconcile_now(&self.key).await;
-        self.reconciler.answer_due(&self.key).await;
-        result
-    }
-
-    /// Steps until nothing changes any more.
-    pub(crate) async fn settle(&self) -> Result<Rest, Unrest> {
-        self.drive(None).await
-    }
-
-    /// As [`Self::settle`], but not more than `most` steps.
-    pub(crate) async fn steps(&self, most: usize) -> Result<Rest, Unrest> {
-        self.drive(Some(most)).await
-    }
-
-    async fn drive(&self, most: Option<usize>) -> Result<Rest, Unrest> {
-        let (mut failures, mut pause, mut moved) = (0, FIRST_LOOK, Instant::now());
-        let mut seen = (self.sim.store().revision(), self.told());
-        for _ in 0..most.unwrap_or(MOST_STEPS) {
-            let result = self.step().await;
-            if self.tap.crashed() {
-                return Err(Unrest::Crashed);
-            }
-            let sees = (self.sim.store().revision(), self.told());
-            if sees != seen {
-                (seen, pause, moved) = (sees, FIRST_LOOK, Instant::now());
-            }
-            let next = match result {
-                Ok(None) => return Ok(Rest::Gone),
-                Ok(Some(next)) => {
-                    failures = 0;
-                    next
-                }
-                Err(failure) => {
-                    failures += u32::from(failure.retry() != Retry::AtOnce);
-                    if failures >= MOST_FAILURES || (failures > 1 && failure.retry() == Retry::OnChange) {
-                        return Err(Unrest::Fails(failure));
-                    }
-                    Some(pause)
-                }
-            };
-            if next == Some(Duration::ZERO) {
-                continue;
-            }
-            if moved.elapsed() >= REST {
-                break;
-            }
-            pause = (pause * 2).min(LOOK);
-            self.wait([next, self.due()].into_iter().flatten().min().unwrap_or(REST)).await;
-        }
-        if most.is_none() && moved.elapsed() < REST {
-            return Err(Unrest::Restless(self.tap.latest()));
-        }
-        Ok(Rest::Still(Box::new(self.status().await.unwrap_or_default())))
-    }
-
-    /// When something that the plugin asked for is to be done.
-    fn due(&self) -> Option<Duration> {
-        let due = self.reconciler.next_due(&self.key)?;
-        Some(Duration::from_millis(due.saturating_sub(millis(self.clock.now()))).max(FIRST_LOOK))
-    }
-
-    /// What the plugin was last told by its asks.
-    fn told(&self) -> Vec<wit::Answer> {
-        let calls = self.calls.0.lock();
-        let timeless = |answer: &wit::Answer| wit::Answer { observed_at_ms: 0, ..answer.clone() };
-        calls.last().map(|(input, _)| input.answers.iter().map(timeless).collect()).unwrap_or_default()
-    }
-
-    /// Lets so much time pass, or less where something changes.
-    async fn wait(&self, longest: Duration) {
-        let (before, until) = (self.sim.store().revision(), Instant::now() + longest.min(REST));
-        let mut nap = FIRST_LOOK;
-        while self.sim.store().revision() == before && Instant::now() < until {
-            tokio::time::sleep(nap.min(until - Instant::now())).await;
-            nap = (nap * 2).min(LOOK);
-        }
-    }
-
     /// Lets time pass.
     pub(crate) async fn pass(&self, time: Duration) {
         tokio::time::sleep(time).await;
@@ -300,12 +207,12 @@ impl<'a> World<'a> {
 
     /// What is there now.
     pub(crate) fn snapshot(&self) -> Snapshot {
-        Snapshot::take(self.sim.store(), NAMESPACE)
+        Snapshot::take(self.scene.sim.store(), NAMESPACE)
     }
 
     /// The objects of the resource, whole.
     pub(crate) fn objects(&self) -> Vec<Arc<Value>> {
-        snapshot::objects(self.sim.store(), NAMESPACE)
+        snapshot::objects(self.scene.sim.store(), NAMESPACE)
     }
 
     /// Somebody deletes an object.
@@ -328,18 +235,9 @@ impl<'a> World<'a> {
     }
 }
 
-fn millis(time: Timestamp) -> u64 {
-    u64::try_from(time.as_millisecond()).unwrap_or_default()
-}
-
-impl std::fmt::Display for Unrest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Unrest::Fails(failure) => write!(f, "it fails for good: {} ({failure})", failure.reason()),
-            Unrest::Restless(writes) => {
-                write!(f, "it never comes to rest; it goes on writing {}", writes.join(", "))
-            }
-            Unrest::Crashed => f.write_str("the host crashed"),
-        }
-    }
+/// A plane that has just begun.
+fn plane(scene: &Scene, plugins: &Plugins, settings: &Settings, calls: &Arc<Calls>, tap: &Tap) -> Reconciler {
+    let surroundings = Surroundings { clock: scene.clock.clone(), recorder: Some(calls.clone()) };
+    let client = scene.sim.client_with(tap.clone());
+    Reconciler::within(surroundings, client, plugins.clone(), settings.clone())
 }

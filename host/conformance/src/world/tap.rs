@@ -1,4 +1,4 @@
-//! Between a plane and its API server: counts and names what it writes, and lets it die at a write.
+//! Between a plane and its API server: names what it writes, and sees to the moments around each write.
 
 use std::{
     collections::BTreeSet,
@@ -13,63 +13,73 @@ use futures::future::BoxFuture;
 use http::{Method, Request};
 use kube::client::Body;
 use parking_lot::Mutex;
-use senren_kubesim::ApiResponse;
+use senren_kubesim::{ApiResponse, faults::RevisionsBack};
 use tower::{BoxError, Layer, Service};
 
-/// When a plane dies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Crash {
-    Never,
-    /// Before the write with this number, counted from 0, reaches the API server.
-    Before(usize),
-    /// After it: the write happens, and its answer is never heard.
-    After(usize),
-}
+use super::moment::{Cuts, Scene};
 
 /// See the module. Clones are the same tap.
-#[derive(Debug, Clone)]
-pub(crate) struct Tap {
-    crash: Crash,
-    count: Arc<AtomicUsize>,
-    crashed: Arc<AtomicBool>,
-    writes: Arc<Mutex<Vec<String>>>,
+#[derive(Clone, Default)]
+pub(crate) struct Tap(Arc<State>);
+
+#[derive(Default)]
+struct State {
+    writes: Mutex<Vec<String>>,
+    cuts: Mutex<Option<(Arc<Scene>, Cuts)>>,
+    late: AtomicBool,
+    reads: AtomicUsize,
 }
 
+/// So many revisions back are reads of a plane that sees things late, one after the other. As many as no plugin has kinds
+/// to read, so that each is seen now early, now late.
+const BACK: [u64; 13] = [0, 3, 0, 8, 1, 0, 21, 5, 0, 2, 55, 0, 13];
+
 impl Tap {
-    pub(crate) fn new(crash: Crash) -> Self {
-        Self { crash, count: Arc::default(), crashed: Arc::default(), writes: Arc::default() }
+    /// From now on every moment is taken in which the plane could die.
+    pub(super) fn cut_into(&self, scene: Arc<Scene>, cuts: Cuts) {
+        *self.0.cuts.lock() = Some((scene, cuts));
     }
 
-    /// True once the plane is dead.
-    pub(crate) fn crashed(&self) -> bool {
-        self.crashed.load(Ordering::SeqCst)
+    /// Whether reads see what was a moment ago.
+    pub(crate) fn see_late(&self, late: bool) {
+        self.0.late.store(late, Ordering::Relaxed);
     }
 
     /// What was written, in order: `PATCH configmaps/check`.
     pub(crate) fn writes(&self) -> Vec<String> {
-        self.writes.lock().clone()
+        self.0.writes.lock().clone()
     }
 
     /// What was written lately, each once.
     pub(crate) fn latest(&self) -> Vec<String> {
-        let writes = self.writes.lock();
+        let writes = self.0.writes.lock();
         let latest: BTreeSet<String> = writes.iter().rev().take(12).cloned().collect();
         latest.into_iter().collect()
     }
 
-    /// Takes a write down, and says what becomes of it.
-    fn admit(&self, request: &Request<Body>) -> Crash {
+    /// Takes a write down: its number, counted from 1, and its name. `None` for what is no write.
+    fn note(&self, request: &Request<Body>) -> Option<(usize, String)> {
         if *request.method() == Method::GET {
-            return Crash::Never;
+            return None;
         }
-        self.writes.lock().push(format!("{} {}", request.method(), short(request.uri().path())));
-        let number = self.count.fetch_add(1, Ordering::SeqCst);
-        let fate = match self.crash {
-            Crash::Before(at) | Crash::After(at) if at == number => self.crash,
-            _ => return Crash::Never,
-        };
-        self.crashed.store(true, Ordering::SeqCst);
-        fate
+        let write = format!("{} {}", request.method(), short(request.uri().path()));
+        let mut writes = self.0.writes.lock();
+        writes.push(write.clone());
+        Some((writes.len(), write))
+    }
+
+    /// Lets a read see what was a moment ago.
+    fn delay(&self, request: &mut Request<Body>) {
+        if *request.method() == Method::GET && self.0.late.load(Ordering::Relaxed) {
+            let read = self.0.reads.fetch_add(1, Ordering::Relaxed);
+            request.extensions_mut().insert(RevisionsBack(BACK[read % BACK.len()]));
+        }
+    }
+
+    fn cut(&self, when: impl FnOnce() -> String) {
+        if let Some((scene, cuts)) = &*self.0.cuts.lock() {
+            cuts.take(scene, when);
+        }
     }
 }
 
@@ -107,24 +117,19 @@ where
         self.inner.poll_ready(cx).map_err(Into::into)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let dead = || Box::pin(async { Err("the plane is dead".into()) });
-        if self.tap.crashed() {
-            return dead();
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        self.tap.delay(&mut request);
+        let write = self.tap.note(&request);
+        if let Some((number, write)) = &write {
+            self.tap.cut(|| format!("before its write {number}, {write}"));
         }
-        match self.tap.admit(&request) {
-            Crash::Before(_) => dead(),
-            Crash::After(_) => {
-                let last = self.inner.call(request);
-                Box::pin(async move {
-                    last.await.map_err(Into::into)?;
-                    Err("the plane is dead".into())
-                })
+        let (tap, call) = (self.tap.clone(), self.inner.call(request));
+        Box::pin(async move {
+            let answer = call.await.map_err(Into::into);
+            if let Some((number, write)) = write {
+                tap.cut(|| format!("after its write {number}, {write}, before the answer"));
             }
-            Crash::Never => {
-                let call = self.inner.call(request);
-                Box::pin(async move { call.await.map_err(Into::into) })
-            }
-        }
+            answer
+        })
     }
 }

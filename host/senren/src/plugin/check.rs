@@ -95,7 +95,7 @@ pub fn run(args: &CheckArgs) -> Result<(), Failure> {
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
     if let Some(dir) = &args.reproductions {
-        reports.iter().try_for_each(|report| reproduce(report, dir))?;
+        reproduce(&reports, dir)?;
     }
     // What failed has been told.
     if reports.iter().all(Report::passed) { Ok(()) } else { Err(Failure::new(Exit::Failed, "")) }
@@ -142,14 +142,17 @@ fn line(verdict: &Verdict, colour: bool) -> String {
     format!("  {mark} {:<17} {told}", verdict.check.name).trim_end().to_owned()
 }
 
-/// Writes `<check>-<number>.json` for every failure that a call shows.
-fn reproduce(report: &Report, dir: &Path) -> anyhow::Result<()> {
+/// Writes `<check>-<number>.json` for every failure that a call shows; of several plugins, all are counted together.
+fn reproduce(reports: &[Report], dir: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    for (number, (check, problem)) in (1..).zip(report.failures()) {
+    let failures = reports
+        .iter()
+        .flat_map(|report| report.failures().map(|(check, problem)| (&report.facts.origin, check, problem)));
+    for (number, (origin, check, problem)) in (1..).zip(failures) {
         let Some(shown) = &problem.reproduction else { continue };
         let path = dir.join(format!("{}-{number}.json", check.name));
         let content = json!({
-            "check": check.name, "message": problem.message, "steps": problem.steps, "fix": problem.fix,
+            "plugin": origin, "check": check.name, "message": problem.message, "steps": problem.steps, "fix": problem.fix,
             "call": shown.call, "answered": shown.answered, "wanted": shown.wanted,
         });
         fs::write(&path, serde_json::to_string_pretty(&content)?)

@@ -9,7 +9,7 @@ pub const MARK: &str = "senren-wrong-plugin:";
 pub const LENGTH: usize = 48;
 
 /// Each bug and what it is, in the order of the checks that catch them.
-pub const BUGS: [(&str, &str); 24] = [
+pub const BUGS: [(&str, &str); 25] = [
     ("plural", "the plural is no word that Kubernetes takes"),
     ("effect", "the schema has an effect that the contract does not know"),
     ("example", "the example is not valid under the schema"),
@@ -34,6 +34,7 @@ pub const BUGS: [(&str, &str); 24] = [
     ("high-water", "it remembers, in its own ConfigMap, the most pods that there ever were"),
     ("setting", "with an operator's setting it is never ready"),
     ("stays", "while it is deleted it goes on wanting its ConfigMap"),
+    ("went-back", "it takes an older view of its StatefulSet for one that was restored, for good"),
 ];
 
 /// One more, told apart because the list above is in the order of the checks and this one is the last.

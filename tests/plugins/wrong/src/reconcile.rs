@@ -15,7 +15,8 @@ struct Seen<'a> {
     input: &'a Input,
     spec: Value,
     config: Value,
-    last_phase: Option<String>,
+    /// What it said last, if anybody knows.
+    last: Value,
     observed: Vec<Value>,
 }
 
@@ -68,7 +69,7 @@ pub(crate) fn reconcile(input: &Input) -> Result<Outcome, Fault> {
         input,
         spec: read(&input.spec),
         config: read(&input.config),
-        last_phase: last["phase"].as_str().map(str::to_owned),
+        last,
         observed: input.observed.iter().map(|object| read(object)).collect(),
     };
     if input.deleting {
@@ -90,7 +91,7 @@ pub(crate) fn reconcile(input: &Input) -> Result<Outcome, Fault> {
 /// Where it takes what it sees for the end.
 fn give_up(seen: &Seen) -> Result<(), Fault> {
     let (config, set) = (seen.find("ConfigMap"), seen.find("StatefulSet"));
-    let phase = seen.last_phase.as_deref();
+    let phase = seen.last["phase"].as_str();
     if has("gives-up") && matches!(phase, Some("Ready" | "Degraded" | "Failed")) && set.is_none() {
         return Err(Fault::permanent("Lost", "the StatefulSet is gone"));
     }
@@ -147,7 +148,7 @@ fn status(seen: &Seen) -> Status {
         Status::ready("AllReady")
     } else {
         let trouble = seen.trouble().unwrap_or_else(|| format!("{ready} of {wanted} pods are ready"));
-        let phase = if seen.last_phase.is_none() { Phase::Creating } else { Phase::Updating };
+        let phase = if seen.last["phase"].is_null() { Phase::Creating } else { Phase::Updating };
         Status::new(phase, false, "PodsNotReady", trouble)
     };
     let host = format!("{}.{}.svc", seen.input.name, seen.input.namespace);
@@ -165,6 +166,17 @@ fn status(seen: &Seen) -> Status {
     if has("labels") {
         let labels = seen.find("ConfigMap").and_then(|config| config["metadata"]["labels"].as_object());
         status = status.details(&json!({"labels": labels.map(|labels| labels.len())}));
+    }
+    if has("went-back") {
+        let before = &seen.last["details"];
+        let seen_before = before["generation"].as_u64().unwrap_or(0);
+        let set = seen.find("StatefulSet").and_then(|set| set["metadata"]["generation"].as_u64());
+        let generation = set.unwrap_or(seen_before);
+        if before["restored"] == true || generation < seen_before {
+            let status = Status::new(Phase::Failed, false, "Restored", "its StatefulSet is from a backup");
+            return status.details(&json!({"generation": seen_before, "restored": true}));
+        }
+        status = status.details(&json!({"generation": generation}));
     }
     status
 }

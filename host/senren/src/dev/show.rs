@@ -72,6 +72,9 @@ impl Regions {
 
 /// The resources and what was found out about each.
 pub fn table(resources: &[ResourceStatus], proofs: &Results) -> Result<(), Failure> {
+    if resources.is_empty() {
+        return Ok(());
+    }
     let resources: Vec<Resource> = resources.iter().cloned().map(Resource::from).collect();
     let simulated = |resource: &Resource| {
         let found = proofs.of(&resource.region, &resource.name)?;

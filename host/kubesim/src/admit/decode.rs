@@ -27,10 +27,8 @@ pub fn decode(kind: &Kind, object: &mut Value) -> Result<Vec<String>> {
             {
                 return Err(cannot_handle(
                     kind,
-                    format!(
-                        "quantities must match the regular expression \
-                         '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
-                    ),
+                    "quantities must match the regular expression \
+                     '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'",
                 ));
             }
         }

@@ -162,13 +162,26 @@ async fn idle(bench: &Bench) {
     let control = bench.real.control.as_ref().unwrap().id();
     let (before, writes) = ([plane, control].map(Cost::of), machine::writes_so_far(&region.client).await);
     tokio::time::sleep(Duration::from_secs(60)).await;
-    let (after, writes_after) = ([plane, control].map(Cost::of), machine::writes_so_far(&region.client).await);
-    for (index, name, millicores) in [(0, "regional plane", json!({"p50": 5.0})), (1, "control plane", json!({}))] {
+    let (after, writes_after) =
+        ([plane, control].map(Cost::of), machine::writes_so_far(&region.client).await);
+    for (index, name, millicores) in
+        [(0, "regional plane", json!({"p50": 5.0})), (1, "control plane", json!({}))]
+    {
         let beside = format!("idle with {} databases: {name}", STANDING + 2 * DATABASES - 2 * REPAIRS);
-        engines::report::value(&format!("{beside}, memory"), "MiB", after[index].mebibytes, json!({"p50": 64.0}));
+        engines::report::value(
+            &format!("{beside}, memory"),
+            "MiB",
+            after[index].mebibytes,
+            json!({"p50": 64.0}),
+        );
         let cpu = after[index].millicores_since(&before[index]);
         engines::report::value(&format!("{beside}, CPU"), "millicores", cpu, millicores);
     }
     let writes = writes_after - writes;
-    engines::report::value("idle: writes to the Kubernetes API but of its Lease", "writes", writes, json!({"p50": 0.0}));
+    engines::report::value(
+        "idle: writes to the Kubernetes API but of its Lease",
+        "writes",
+        writes,
+        json!({"p50": 0.0}),
+    );
 }

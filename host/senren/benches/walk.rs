@@ -197,7 +197,8 @@ fn apply_to_proven(plugins: &Path) -> (Duration, Duration) {
         Some((line.contains("slots are served"), Duration::from_secs_f64(seconds)))
     });
     let (clusters, others): (Vec<_>, Vec<_>) = proofs.partition(|(is_cluster, _)| *is_cluster);
-    let last = |proofs: Vec<(bool, Duration)>| proofs.into_iter().map(|(_, after)| after).max().expect("a proof");
+    let last =
+        |proofs: Vec<(bool, Duration)>| proofs.into_iter().map(|(_, after)| after).max().expect("a proof");
     (last(others), last(clusters))
 }
 

@@ -20,7 +20,8 @@ impl Cost {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
         // The name, in parentheses, may hold spaces. After it: field 3 and on; utime is 14, stime 15, in ticks of 10 ms.
         let (_, rest) = stat.rsplit_once(')').expect("a name");
-        let ticks = rest.split_whitespace().skip(11).take(2).map(|field| field.parse::<f64>().expect("ticks"));
+        let ticks =
+            rest.split_whitespace().skip(11).take(2).map(|field| field.parse::<f64>().expect("ticks"));
         Self { mebibytes: kibibytes / 1024.0, cpu_seconds: ticks.sum::<f64>() / 100.0, at: Instant::now() }
     }
 

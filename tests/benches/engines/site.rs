@@ -86,7 +86,12 @@ impl Site {
             deletion_protection: false,
         });
         let databases = databases.collect();
-        ApplyStateRequest { site: self.name.clone(), databases, confirm_data_loss: true, ..Default::default() }
+        ApplyStateRequest {
+            site: self.name.clone(),
+            databases,
+            confirm_data_loss: true,
+            ..Default::default()
+        }
     }
 
     pub fn client(&self) -> Applying {
@@ -111,7 +116,11 @@ impl Site {
     /// When GetStatus no longer listed it.
     pub async fn gone(&self, name: &str) -> Instant {
         loop {
-            let request = GetStatusRequest { site: self.name.clone(), names: vec![name.to_owned()], ..Default::default() };
+            let request = GetStatusRequest {
+                site: self.name.clone(),
+                names: vec![name.to_owned()],
+                ..Default::default()
+            };
             let status = self.client.clone().get_status(request).await.unwrap().into_inner();
             if status.resources.is_empty() {
                 return Instant::now();

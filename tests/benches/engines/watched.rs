@@ -1,10 +1,6 @@
 //! What a cluster has, and since when, as a watch tells it.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::Instant,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use futures::StreamExt as _;
 use kube::{
@@ -105,7 +101,9 @@ impl Objects {
             while let Some(event) = events.next().await {
                 let at = Instant::now();
                 match event {
-                    Ok(Event::Apply(object) | Event::InitApply(object)) => here.is(&prefix, &object, port(&object), at),
+                    Ok(Event::Apply(object) | Event::InitApply(object)) => {
+                        here.is(&prefix, &object, port(&object), at)
+                    }
                     Ok(Event::Delete(object)) => here.is_gone(&object, at),
                     Ok(Event::Init | Event::InitDone) => {}
                     // The plane may not have made the definition yet; it is tried again.
@@ -141,8 +139,10 @@ impl Objects {
 
     async fn when(&self, namespace: &str, name: &str, wanted: impl Fn(&Object) -> bool) -> Instant {
         let key = (namespace.to_owned(), name.to_owned());
-        self.until(|objects| objects.known.lock().get(&key).filter(|object| wanted(object)).map(|object| object.since))
-            .await
+        self.until(|objects| {
+            objects.known.lock().get(&key).filter(|object| wanted(object)).map(|object| object.since)
+        })
+        .await
     }
 
     async fn gone(&self, namespace: &str, name: &str) -> Instant {

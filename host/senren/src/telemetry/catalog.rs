@@ -261,7 +261,12 @@ const STEPS: [Step; 13] = [
         "watch",
         &[
             metric("senren_watches", Gauge, "", "Clients that watch a site"),
-            metric("senren_watch_reads_total", Counter, "", "Readings of watched sites, each for all who watch it"),
+            metric(
+                "senren_watch_reads_total",
+                Counter,
+                "",
+                "Readings of watched sites, each for all who watch it",
+            ),
             metric("senren_watch_events_total", Counter, "", "Events that they were sent"),
         ],
     ),

@@ -100,12 +100,13 @@ async fn run_parts(
     }
 }
 
-/// Is the plane, until `shutdown`.
+/// Is the plane, until `shutdown`. What it says comes after what was said until `said_before`.
 async fn serve(
     config: RegionConfig,
     client: kube::Client,
     bus: Arc<dyn Bus>,
     engine: &Engine,
+    said_before: u64,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut shelf = Shelf::open(engine, &config).await;
@@ -113,6 +114,7 @@ async fn serve(
     plugins.swap(shelf.set());
     let open = || Plane::open(config.clone(), client.clone(), Arc::clone(&bus), plugins.clone()).boxed();
     let Some(plane) = until_open(&config, &shutdown, open).await? else { return Ok(()) };
+    plane.speak_after(said_before);
     plane.config.readiness.ready(CLUSTER);
     shelf.tell(&plane);
     // Whoever drops this instead of waiting stops the watches, too.

@@ -288,6 +288,12 @@ impl Plane {
         self.poke(keys);
     }
 
+    /// Whatever is said from now on comes after `sequence`, whatever our clock says: that of an earlier plane may have been
+    /// ahead of it, and what comes before something known is dropped.
+    pub(crate) fn speak_after(&self, sequence: u64) {
+        self.sequence.fetch_max(sequence, Ordering::SeqCst);
+    }
+
     /// Orders the reports: microseconds since the epoch, or the last one plus 1.
     pub(crate) fn next_sequence(&self) -> u64 {
         let now = u64::try_from(jiff::Timestamp::now().as_microsecond()).unwrap_or_default();

@@ -38,7 +38,7 @@ pub(crate) async fn run(
         let term = shutdown.child_token();
         let client = fence::client(cluster.client.clone(), tenure.clone());
         let bus = fence::bus(Arc::clone(bus), tenure.clone());
-        let serving = serve(config.clone(), client, bus, engine, term.clone());
+        let serving = serve(config.clone(), client, bus, engine, tenure.said_before, term.clone());
         let keeping = async {
             let why = lease.keep(&tenure).await;
             tenure.end();

@@ -12,7 +12,14 @@ use std::{
 };
 
 use common::*;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::{
+    Api,
+    api::{Patch, PatchParams},
+};
+use senren_api::v1::{StatusReport, status_report::Body};
 use senren_bus::{Bus as _, MemoryBus};
+use senren_reconcile::names;
 use senren_region::{RegionConfig, run};
 use senren_telemetry::Readiness;
 use tokio::task::JoinHandle;
@@ -77,6 +84,28 @@ async fn one_works_and_when_it_stops_the_other_goes_on_at_once() {
     second.until_working().await;
     publish(&bus, 2, &["a", "b"]).await;
     until_ready(&bus, "b").await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_whose_clock_is_behind_is_heard_nevertheless() {
+    let (cluster, bus) = (living_cluster().await, MemoryBus::default());
+    let first = Replica::start(cluster.client(), &bus, Duration::from_secs(600));
+    first.until_working().await;
+    first.stop().await;
+    // It was an hour ahead.
+    let hour = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1);
+    let patch = serde_json::json!({"spec": {"renewTime": format!("{hour:.6}")}});
+    let leases: Api<Lease> = Api::namespaced(cluster.client(), "senren-system");
+    leases.patch(names::LEASE, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+
+    let second = Replica::start(cluster.client(), &bus, Duration::from_secs(600));
+    second.until_working().await;
+    publish(&bus, 1, &["a"]).await;
+    until_ready(&bus, "a").await;
+    let hour = u64::try_from(hour.as_microsecond()).unwrap();
+    let spoken = |report: &StatusReport| matches!(report.body, Some(Body::Resource(_))) && report.sequence > hour;
+    assert!(reports(&bus).iter().any(spoken), "{:?}", reports(&bus));
     second.stop().await;
 }
 

@@ -28,8 +28,9 @@ const BOARD: &str = include_str!("../../../deploy/grafana/senren.json");
 const OPERATORS: &str = include_str!("../../../docs/operators.md");
 
 /// What is only there once it has happened, or with Kafka: not in a small world where all is well.
-const RARE: [&str; 10] = [
+const RARE: [&str; 11] = [
     "senren_bus_publish_seconds",
+    "senren_bus_topic_settings_off",
     "senren_region_skipped_records_total",
     "senren_plugin_call_failures_total",
     "senren_asks_total",

@@ -56,11 +56,16 @@ pub(crate) struct Lease {
 
 /// The right to write, while it lasts. Clones are the same one.
 #[derive(Debug, Clone)]
-pub(crate) struct Tenure(Arc<Mutex<Instant>>);
+pub(crate) struct Tenure {
+    until: Arc<Mutex<Instant>>,
+    /// By whoever had the Lease before, nothing was said later than this by *its* clock, which may be ahead of ours.
+    /// Microseconds since the epoch; 0: nobody had it.
+    pub said_before: u64,
+}
 
 impl Tenure {
     pub(crate) fn until(at: Instant) -> Self {
-        Self(Arc::new(Mutex::new(at)))
+        Self { until: Arc::new(Mutex::new(at)), said_before: 0 }
     }
 
     /// True while nobody else can have the Lease.
@@ -70,16 +75,16 @@ impl Tenure {
 
     /// It is over, for good.
     pub fn end(&self) {
-        *self.0.lock() = Instant::now();
+        *self.until.lock() = Instant::now();
     }
 
     fn ends(&self) -> Instant {
-        *self.0.lock()
+        *self.until.lock()
     }
 
     /// Makes it longer. False: it is over already.
     fn extend(&self, at: Instant) -> bool {
-        let mut until = self.0.lock();
+        let mut until = self.until.lock();
         let lasts = Instant::now() < *until;
         if lasts {
             *until = at;
@@ -160,8 +165,10 @@ impl Lease {
     /// Reads it, and takes it where nobody has it.
     async fn look(&self, seen: &mut Seen) -> anyhow::Result<Look> {
         let found = self.read().await?;
+        let mut said_before = 0;
         if let Some(lease) = &found {
             let spec = lease.spec.clone().unwrap_or_default();
+            said_before = end_of_renewal(&spec);
             let by = spec.holder_identity.unwrap_or_default();
             let free = by.is_empty() || self.identity.is(&by) || self.identity.has_ended(&by);
             let duration = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
@@ -173,7 +180,10 @@ impl Lease {
         }
         let sent = Instant::now();
         let taken = self.write(found).await.context("take the Lease")?;
-        Ok(if taken { Look::Taken(Tenure::until(self.usable(sent))) } else { Look::Changed })
+        Ok(match taken {
+            true => Look::Taken(Tenure { said_before, ..Tenure::until(self.usable(sent)) }),
+            false => Look::Changed,
+        })
     }
 
     /// Waits until it is known that this holder is no more, which may be never.
@@ -296,6 +306,13 @@ impl Lease {
         );
         Object { metadata, spec: Some(spec) }
     }
+}
+
+/// When the last renewal ran out, by the clock of whoever wrote it.
+fn end_of_renewal(spec: &LeaseSpec) -> u64 {
+    let renewed = spec.renew_time.as_ref().map_or(0, |time| time.0.as_microsecond());
+    let seconds = i64::from(spec.lease_duration_seconds.unwrap_or_default());
+    u64::try_from(renewed.saturating_add(seconds.saturating_mul(1_000_000))).unwrap_or_default()
 }
 
 fn params() -> PostParams {

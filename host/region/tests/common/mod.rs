@@ -231,7 +231,7 @@ pub fn encode(state: &RegionalState) -> Record {
     codec::encode_state(&Default::default(), state)
 }
 
-fn reports(bus: &MemoryBus) -> Vec<StatusReport> {
+pub fn reports(bus: &MemoryBus) -> Vec<StatusReport> {
     let records = bus.records(&bus.topics().status_topic());
     records.iter().map(|delivery| codec::decode_report(&delivery.record).unwrap()).collect()
 }

@@ -83,7 +83,9 @@ fn a_script_says_what_it_lacks_and_how_to_get_it() {
 
 /// Starts a server by its script, and waits until it is up: the script, what it prints, and its processes.
 fn start(script: &str) -> (Child, String, Vec<String>) {
-    let mut command = Command::new(format!("{ROOT}/{script}"));
+    // As in a terminal: what runs in the background ignores Ctrl-C, and so does all that it starts.
+    let mut command = Command::new("env");
+    command.arg("--default-signal=INT").arg(format!("{ROOT}/{script}"));
     command.env_remove("KUBECONFIG").env_remove("KAFKA_BOOTSTRAP_SERVERS").stdout(Stdio::piped());
     let mut script = command.spawn().unwrap();
     let setting = BufReader::new(script.stdout.take().unwrap()).lines().next().unwrap().unwrap();

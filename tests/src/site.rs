@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use senren_api::v1::{
-    ApplyStateRequest, ApplyStateResponse, Database, GetStatusRequest, ListRegionsRequest, ResourceStatus,
-    WatchStatusRequest, control_plane_client::ControlPlaneClient, watch_status_response::Kind,
+    ApplyStateRequest, ApplyStateResponse, Database, GetStatusRequest, ListRegionsRequest, Region,
+    ResourceStatus, WatchStatusRequest, control_plane_client::ControlPlaneClient,
+    watch_status_response::Kind,
 };
 use tonic::transport::Channel;
 
@@ -72,19 +73,30 @@ impl Site {
     }
 
     /// Until the control plane has heard of every one of `regions`.
-    pub async fn until_connected(mut self, regions: &[&str]) {
-        let connected = async {
+    pub async fn until_connected(self, regions: &[&str]) {
+        self.until_serving(regions, &[]).await;
+    }
+
+    /// Until the control plane has heard from every one of `regions` that it serves `types`.
+    pub async fn until_serving(mut self, regions: &[&str], types: &[String]) {
+        let serving = async {
             loop {
                 let known = self.client.list_regions(ListRegionsRequest {}).await.unwrap();
                 let known = known.into_inner().regions;
-                let up =
-                    |id: &&str| known.iter().any(|region| region.id == **id && region.phase == "Connected");
+                let serves = |region: &Region| {
+                    types.iter().all(|name| region.plugins.iter().any(|plugin| plugin.r#type == *name))
+                };
+                let up = |id: &&str| {
+                    let mut same = known.iter().filter(|region| region.id == **id);
+                    same.any(|region| region.phase == "Connected" && serves(region))
+                };
                 if regions.iter().all(up) {
                     return;
                 }
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        tokio::time::timeout(self.patience, connected).await.expect("every region is heard of");
+        let served = tokio::time::timeout(self.patience, serving).await;
+        assert!(served.is_ok(), "not in time: {regions:?} serve {types:?}");
     }
 }

@@ -104,7 +104,8 @@ async fn one_whose_clock_is_behind_is_heard_nevertheless() {
     publish(&bus, 1, &["a"]).await;
     until_ready(&bus, "a").await;
     let hour = u64::try_from(hour.as_microsecond()).unwrap();
-    let spoken = |report: &StatusReport| matches!(report.body, Some(Body::Resource(_))) && report.sequence > hour;
+    let spoken =
+        |report: &StatusReport| matches!(report.body, Some(Body::Resource(_))) && report.sequence > hour;
     assert!(reports(&bus).iter().any(spoken), "{:?}", reports(&bus));
     second.stop().await;
 }

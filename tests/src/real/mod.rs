@@ -48,8 +48,6 @@ pub struct Region {
     pub client: kube::Client,
     /// Who the plane is there.
     pub account: Account,
-    /// As the volume that keeps a plane's compiled plugins over its restarts.
-    cache: tempfile::TempDir,
     _node: node::Node,
 }
 
@@ -72,7 +70,6 @@ impl Real {
             let region = Region {
                 plane: None,
                 account: Account::create(&client, &kubeconfig, &real.prefix).await,
-                cache: tempfile::tempdir().expect("a directory"),
                 _node: node::Node::join(client.clone(), &real.prefix, servers::loaded_plugins()).await,
                 client,
             };
@@ -80,6 +77,10 @@ impl Real {
             real.start_plane(id);
         }
         real.until_connected().await;
+        // A plane that has waited long enough for a plugin to be compiled goes on without it for now.
+        let types: Vec<String> =
+            servers::loaded_plugins().current().iter().map(|(name, _)| name.to_owned()).collect();
+        real.site().await.until_serving(regions, &types).await;
         real
     }
 
@@ -104,7 +105,7 @@ impl Real {
     /// Starts one more plane of a region, beside those that run.
     pub fn start_replica(&self, id: &str) -> Process {
         let region = &self.regions[id];
-        let kubeconfig = region.account.kubeconfig();
+        let (kubeconfig, compiled) = (region.account.kubeconfig(), servers::compiled());
         let environment = [
             ("MODE", "regional"),
             ("REGION_ID", id),
@@ -112,7 +113,7 @@ impl Real {
             ("ALLOWED_KINDS", &allowed_kinds()),
             ("KUBECONFIG", &kubeconfig.to_string_lossy()),
             ("PLUGIN_DIR", &plugins().to_string_lossy()),
-            ("PLUGIN_CACHE_DIR", &region.cache.path().to_string_lossy()),
+            ("PLUGIN_CACHE_DIR", &compiled.to_string_lossy()),
             ("HEARTBEAT_INTERVAL", "1s"),
             ("KAFKA_BOOTSTRAP_SERVERS", kafka()),
             ("KAFKA_TOPIC_PREFIX", &self.prefix),

@@ -97,6 +97,11 @@ pub fn plugins() -> &'static Path {
     })
 }
 
+/// Where planes keep compiled plugins: each is compiled once, whoever needs it.
+pub fn compiled() -> PathBuf {
+    binary().with_file_name("compiled-plugins")
+}
+
 /// The plugins of [`plugins`], to be called by tests.
 pub fn loaded_plugins() -> Plugins {
     static PLUGINS: OnceLock<Plugins> = OnceLock::new();

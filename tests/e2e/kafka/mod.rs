@@ -22,7 +22,7 @@ use senren_api::v1::{
 };
 use senren_bus::{Bus, BusConfig, Event, From, KafkaBus, Record, Routing};
 use senren_localpg::TestDatabase;
-use senren_tests::real::{PATIENCE, Process, client_of, kafka, kubernetes, plugins, port, spawn};
+use senren_tests::real::{PATIENCE, Process, client_of, compiled, kafka, kubernetes, plugins, port, spawn};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -86,14 +86,14 @@ impl Hub {
 
     /// A real plane of a region, in the first cluster, with more settings. It serves all plugins.
     pub fn plane(&self, id: &str, settings: &[(&'static str, &str)]) -> Process {
-        let (kubeconfig, plugins) = (kubernetes(0), plugins());
+        let (kubeconfig, plugins, compiled) = (kubernetes(0), plugins(), compiled());
         let own = [
             ("MODE", "regional"),
             ("REGION_ID", id),
             ("NAMESPACE_PREFIX", &self.prefix),
             ("KUBECONFIG", kubeconfig.to_str().unwrap()),
             ("PLUGIN_DIR", plugins.to_str().unwrap()),
-            ("PLUGIN_CACHE_DIR", concat!(env!("CARGO_TARGET_TMPDIR"), "/compiled-plugins")),
+            ("PLUGIN_CACHE_DIR", compiled.to_str().unwrap()),
             ("HEARTBEAT_INTERVAL", "1s"),
         ];
         let shared = self.settings.iter().map(|(name, value)| (*name, value.as_str()));

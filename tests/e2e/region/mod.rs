@@ -11,7 +11,7 @@ mod scale;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 use senren_api::v1::Database;
-use senren_tests::real::{Process, kubernetes, plugins, spawn};
+use senren_tests::real::{Process, compiled, kubernetes, plugins, spawn};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -29,14 +29,15 @@ pub struct Plane {
 impl Plane {
     /// In the first cluster, unless `settings` say otherwise. `name` is its log's.
     pub fn start(hub: &Hub, id: &str, name: &str, settings: &[(&str, &str)]) -> Self {
-        let (kubeconfig, plugins, metrics) = (kubernetes(0), plugins(), free_address());
+        let (kubeconfig, plugins, compiled) = (kubernetes(0), plugins(), compiled());
+        let metrics = free_address();
         let own = [
             ("MODE", "regional"),
             ("REGION_ID", id),
             ("NAMESPACE_PREFIX", &hub.prefix),
             ("KUBECONFIG", kubeconfig.to_str().unwrap()),
             ("PLUGIN_DIR", plugins.to_str().unwrap()),
-            ("PLUGIN_CACHE_DIR", concat!(env!("CARGO_TARGET_TMPDIR"), "/compiled-plugins")),
+            ("PLUGIN_CACHE_DIR", compiled.to_str().unwrap()),
             ("HEARTBEAT_INTERVAL", "1s"),
             ("METRICS_ADDR", &metrics),
         ];

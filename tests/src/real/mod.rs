@@ -23,7 +23,7 @@ use tonic::transport::Channel;
 
 use crate::site::Site;
 use account::Account;
-pub use servers::{Process, binary, kafka, kubernetes, plugins, port, spawn};
+pub use servers::{Process, binary, compiled, kafka, kubernetes, plugins, port, spawn};
 
 /// How long anything may take before a test gives up; never waited out when all is well.
 pub const PATIENCE: Duration = Duration::from_secs(90);
@@ -105,7 +105,7 @@ impl Real {
     /// Starts one more plane of a region, beside those that run.
     pub fn start_replica(&self, id: &str) -> Process {
         let region = &self.regions[id];
-        let (kubeconfig, compiled) = (region.account.kubeconfig(), servers::compiled());
+        let (kubeconfig, compiled) = (region.account.kubeconfig(), compiled());
         let environment = [
             ("MODE", "regional"),
             ("REGION_ID", id),
